@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from foundation.errors import BenchError, storage_error
+from foundation.errors import BenchError, UsageError, storage_error
 
 TEMPORARY_PREFIX = ".partial-"
 
@@ -81,6 +81,17 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be written to, before any work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=folder):
+            pass
+    except OSError as error:
+        problem = storage_error(error, folder)
+        raise UsageError(problem.what, where=problem.where, way_out=problem.way_out) from error
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no infinities: they are refused here, where the culprit is known, not when the record is written.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CellId(_Data):
@@ -41,6 +42,20 @@ class Metric(_Data):
     interval: str = Field(default="", description="how the interval was made: wilson, bootstrap(1000), ...")
     n: int = Field(default=0, ge=0, description="test items it was computed from")
     reason: str = Field(default="", description="why the value is None, or what to mind about it")
+    variant: str = Field(
+        default="",
+        description="how it was computed, if not as in the paper, e.g. tokenizer=fallback; a column never mixes two",
+    )
+
+    @model_validator(mode="after")
+    def _explained(self) -> Metric:
+        if self.value is None and not self.reason:
+            raise ValueError("a metric without a value must give the reason")
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has two ends or none")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"the interval runs backwards: {self.low} to {self.high}")
+        return self
 
 
 class Baselines(_Data):
@@ -60,6 +75,9 @@ class DataProvenance(_Data):
     split_hash: str = Field(description="SHA-256 over the train and test lists")
     label_map: str = Field(default="", description="label map in force, where the data set has several")
     limit: int | None = Field(default=None, description="at most this many images per part; None: all")
+    twin: Literal["none", "shuffled_labels", "noise_images"] = Field(
+        default="none", description="sanity twin: what was destroyed on purpose; must score at chance"
+    )
     classes: tuple[str, ...] = Field(default=(), description="class names in index order")
     train_items: int = Field(ge=0, description="images used for training")
     test_items: int = Field(ge=0, description="images scored")
@@ -91,7 +109,8 @@ class CodeProvenance(_Data):
 
     version: str = Field(description="version of this package")
     commit: str | None = Field(default=None, description="commit of the working tree, '+changes' if not clean")
-    numerics: str = Field(description="hash of the sources that can change this cell's numbers")
+    numerics: str = Field(description="hash of the sources that can change this cell's predictions; part of the key")
+    scoring: str = Field(description="hash of the sources that turn predictions into metrics; differing: score again")
     python: str = Field(description="version of Python")
     dependencies: dict[str, str] = Field(description="versions of the libraries that compute")
 
@@ -115,6 +134,7 @@ class Execution(_Data):
     threads: int = Field(ge=1, description="threads of one cell")
     platform: str = Field(description="operating system and processor type")
     peak_memory_mib: float | None = Field(default=None, description="largest resident size of the process")
+    notes: tuple[str, ...] = Field(default=(), description="what happened on the way, e.g. a damaged checkpoint")
 
 
 class Record(_Data):
@@ -134,7 +154,12 @@ class Record(_Data):
     code: CodeProvenance = Field(description="which code")
     predictions: FileReference = Field(description="raw answers: enough to score again")
     truth: FileReference = Field(description="what they are scored against")
-    warnings: tuple[str, ...] = Field(default=(), description="what a reader should know")
+    warnings: tuple[str, ...] = Field(default=(), description="what a reader should know of data and model")
+    score_warnings: tuple[str, ...] = Field(default=(), description="what a reader should know of the answers")
+    deviations: tuple[str, ...] = Field(
+        default=(),
+        description="what was knowingly not done as the profile says, e.g. epochs=3 by hand; forbids a comparison",
+    )
     execution: Execution | None = Field(default=None, description="kept in execution.json, absent from record.json")
 
 

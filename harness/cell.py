@@ -1,0 +1,249 @@
+"""Computes one cell: data, model, fit, predictions, score, record. Runs in a worker; imports torch only when called."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from foundation.errors import CellError, MissingError
+from foundation.files import pretty_json, write_bytes
+from foundation.hashing import hash_bytes
+from foundation.progress import Progress, silent
+from harness.keys import scoring_hash, settings_hash
+from harness.plan import LOAD_MODE, PlannedCell, State
+from harness.provenance import code_provenance
+from harness.request import RunRequest
+from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
+from results.store import CHECKPOINT, PREDICTIONS, Store
+from tasks.classification.data import ClassificationData, build
+from tasks.datasets import DataOptions, read_index
+from tasks.datasets.index import duplicates_across
+from tasks.protocol import ClassificationSettings, load_profile
+from tasks.scoring import SCORERS, rescored
+
+if TYPE_CHECKING:
+    import torch
+
+    from adapters.interface import LoadedModel
+    from tasks.classification.fit import Outcome
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to compute and the circumstances that do not change its numbers."""
+
+    planned: PlannedCell
+    request: RunRequest
+
+
+def compute(job: Job, progress: Progress = silent) -> Record:
+    """Computes a cell and commits its record; a cell that another process is computing is refused."""
+    store = Store(job.request.out)
+    planned = job.planned
+    folder = store.folder(planned.cell, planned.key)
+    with store.lock(planned.cell, planned.key, wait=False) as held:
+        if not held:
+            raise CellError(
+                "another process is computing this cell",
+                where=str(folder),
+                way_out="wait for it, or end it, then run again",
+            )
+        if planned.state is State.RESCORE:
+            old = store.read(planned.cell, planned.key)
+            if old is not None:
+                record = rescore(store, old)
+                store.write(record)
+                return record
+        record = _compute(job, store, folder, progress)
+        store.write(record)
+        return record
+
+
+def rescore(store: Store, record: Record) -> Record:
+    """The record as the scoring code of now sees its stored predictions."""
+    again = rescored(record, store.folder(record.cell, record.key), store.root)
+    code = record.code.model_copy(update={"scoring": scoring_hash(record.cell.task)})
+    return again.model_copy(update={"code": code})
+
+
+def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record:
+    from adapters.load import load
+    from tasks.classification.fit import fit_and_predict
+
+    planned, request = job.planned, job.request
+    assert planned.source is not None and isinstance(planned.settings, ClassificationSettings)
+    started, clock = _now(), time.perf_counter()
+    progress(0, 1, "reading data")
+    index = read_index(planned.source, DataOptions(request.label_maps.get(planned.cell.dataset), request.allow_bad))
+    data = build(index, ratio=load_profile(planned.cell.profile).split.ratio, limit=request.limit)
+    if index.data_hash != planned.key_parts["data"]:
+        raise CellError("the data changed while the run was going on", where=str(index.root), way_out="run again")
+    settings, size_warning = _fitted(planned)
+    device = choose_device(request.device)
+    progress(0, 1, "loading the model")
+    loaded = load(
+        planned.card,
+        image_size=settings.image_size,
+        seed=planned.cell.seed,
+        weights_root=request.weights_root,
+        dropout=settings.encoder.dropout,
+        drop_path=settings.encoder.drop_path,
+    )
+    outcome = fit_and_predict(
+        loaded,
+        data,
+        settings,
+        seed=planned.cell.seed,
+        twin=request.twin,
+        device=device,
+        checkpoint=folder / CHECKPOINT,
+        key=planned.key,
+        progress=progress,
+    )
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in outcome.predictions)
+    write_bytes(folder / PREDICTIONS, lines)
+    truth = truth_of(data)
+    truth_file = write_truth(store, data, truth)
+    scored = SCORERS[planned.cell.task](outcome.predictions, truth)
+    return Record(
+        key=planned.key,
+        key_parts=planned.key_parts,
+        cell=planned.cell,
+        metrics=scored["metrics"],
+        baselines=scored["baselines"],
+        details={**scored["details"], "losses": outcome.losses},
+        settings=planned.settings.model_dump(mode="json"),
+        settings_hash=settings_hash(planned.settings),
+        data=_data_provenance(data, request),
+        model=_model_provenance(planned, loaded, outcome),
+        code=code_provenance(planned.cell.task),
+        predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
+        truth=truth_file,
+        warnings=(*size_warning, *_data_warnings(data)),
+        score_warnings=tuple(scored["warnings"]),
+        execution=Execution(
+            started=started,
+            finished=_now(),
+            seconds=round(max(time.perf_counter() - clock, outcome.fit_seconds), 3),
+            resumed_from_epoch=outcome.resumed_from_epoch,
+            device=_device_name(device),
+            precision=outcome.precision,
+            threads=request.threads,
+            platform=f"{platform.system()} {platform.machine()}",
+            peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            notes=tuple(outcome.warnings),
+        ),
+    )
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device of a request; asking for a GPU that is not there is an error."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise MissingError("no GPU is available to torch", way_out="leave --device out, or use --device cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def truth_of(data: ClassificationData) -> dict[str, Any]:
+    """What predictions are scored against; enough to score without the data set."""
+    return {
+        "dataset": data.index.dataset,
+        "classes": list(data.classes),
+        "train_counts": list(data.counts("train")),
+        "test": [{"image_id": chip.image_id, "label": chip.label} for chip in data.test],
+    }
+
+
+def write_truth(store: Store, data: ClassificationData, truth: dict[str, Any]) -> FileReference:
+    """Writes the split lists and the truth once per data set and split."""
+    name = f"splits/{data.index.dataset}-{data.index.data_hash[:8]}-{data.split.hash[:8]}"
+    content = pretty_json(truth)
+    target = store.root / name / "truth.json"
+    if not target.exists() or target.read_bytes() != content:
+        for part, images in (("train", data.split.train), ("test", data.split.test)):
+            write_bytes(store.root / name / f"{part}.txt", "".join(f"{image}\n" for image in images).encode())
+        write_bytes(target, content)
+    return FileReference(name=f"{name}/truth.json", sha256=hash_bytes(content))
+
+
+def fitting_size(size: int, patch: int) -> int:
+    """The largest multiple of the patch that is not above the size (at least one patch)."""
+    return size if patch <= 1 else max(patch, size // patch * patch)
+
+
+def _fitted(planned: PlannedCell) -> tuple[ClassificationSettings, list[str]]:
+    settings = planned.settings
+    assert isinstance(settings, ClassificationSettings)
+    patch = planned.card.architecture.patch if planned.card.architecture else 0
+    size = fitting_size(settings.image_size, patch)
+    if size == settings.image_size:
+        return settings, []
+    note = f"input {size} x {size} instead of {settings.image_size}: the patch is {patch}"
+    return settings.model_copy(update={"image_size": size}), [note]
+
+
+def _data_provenance(data: ClassificationData, request: RunRequest) -> DataProvenance:
+    exact, near = duplicates_across(data.index, data.split.train, data.split.test)
+    return DataProvenance(
+        dataset=data.index.dataset,
+        synthetic=data.index.synthetic,
+        world=data.index.world,
+        data_hash=data.index.data_hash,
+        split_hash=data.split.hash,
+        label_map=data.index.label_map,
+        limit=request.limit,
+        twin=request.twin,
+        classes=data.classes,
+        train_items=len(data.train),
+        test_items=len(data.test),
+        train_counts=data.counts("train"),
+        test_counts=data.counts("test"),
+        dropped_classes=data.dropped_classes,
+        bad_files=tuple(f"{bad.path}: {bad.reason}" for bad in data.index.bad),
+        exact_duplicates_across=exact,
+        near_duplicates_across=near,
+    )
+
+
+def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcome) -> ModelProvenance:
+    card = planned.card
+    return ModelProvenance(
+        model=card.id,
+        name=card.name,
+        backbone=card.backbone,
+        architecture=card.architecture.model_dump(mode="json") if card.architecture else {},
+        input=loaded.contract.model_dump(mode="json"),
+        weights_kind=card.weights.kind,
+        weights_hash=planned.weights_hash,
+        load_mode=LOAD_MODE,
+        load_report=loaded.report.as_dict(),
+        parameters=outcome.parameters,
+    )
+
+
+def _data_warnings(data: ClassificationData) -> list[str]:
+    found = []
+    if data.index.bad:
+        found.append(f"{len(data.index.bad)} unreadable images left out")
+    absent = set(data.dropped_classes)
+    small = [data.index.classes[label] for label in data.split.dropped if data.index.classes[label] in absent]
+    if small:
+        found.append(f"classes with fewer than five images left out: {', '.join(small)}")
+    return found
+
+
+def _device_name(device: torch.device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

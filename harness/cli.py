@@ -1,0 +1,230 @@
+"""The `harness` command: a thin shell around plan, execute, report, score and doctor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from foundation.errors import BenchError
+from foundation.rooms import require_own_rooms
+
+if TYPE_CHECKING:
+    from harness.request import RunRequest
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compare SAR foundation models on the eleven tasks of the FUSAR-KLIP paper.\n\n"
+    "With no data and no weights everything runs on a small synthetic SAR world:\n\n"
+    "\b\n  harness run --models all --tasks vision\n"
+    "  harness run --models mine=ckpt.pth:vit_base_patch16_224 --tasks sar_acd\n"
+    "  harness report\n",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
+Out = Annotated[Path, typer.Option("--out", help="folder of the records", show_default=True)]
+WeightsRoot = Annotated[Optional[Path], typer.Option("--weights-root", help="folder of published weights")]
+DataRoot = Annotated[
+    Optional[Path], typer.Option("--data-root", help="folder of the real data sets; without it: the synthetic world")
+]
+
+
+def main() -> None:
+    """Entry point: errors become messages and exit codes, never tracebacks."""
+    run_app(app)
+
+
+def run_app(application: typer.Typer) -> None:
+    """Runs a command line of this project."""
+    try:
+        require_own_rooms()
+        application()
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away, e.g. `| head`
+        sys.exit(141)
+
+
+def _with_request(name: str, examples: str) -> Callable[[Callable[[RunRequest, bool], int]], Callable[..., None]]:
+    """Registers a command that takes a whole request; the options stand here once."""
+
+    def register(action: Callable[[RunRequest, bool], int]) -> Callable[..., None]:
+        def command(
+            models: Annotated[
+                str, typer.Option("--models", "-m", help="all, groups, ids, name=path:architecture, timm:NAME")
+            ] = "all",
+            tasks: Annotated[
+                str, typer.Option("--tasks", "-t", help="all, vision, language, tasks, data sets; with commas")
+            ] = "vision",
+            profile: Annotated[str, typer.Option(help="paper, released or mini")] = "mini",
+            seeds: Annotated[str, typer.Option(help="e.g. 0 or 0,1,2 or 0-2")] = "0",
+            data_root: DataRoot = None,
+            weights_root: WeightsRoot = None,
+            out: Out = Path("runs"),
+            model_file: Annotated[
+                Optional[list[Path]], typer.Option(help="TOML file with further model cards; repeatable")
+            ] = None,
+            world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
+            label_map: Annotated[Optional[list[str]], typer.Option(help="e.g. fusar_ship=ship7; repeatable")] = None,
+            allow_bad: Annotated[bool, typer.Option("--allow-bad", help="go on with many unreadable images")] = False,
+            limit: Annotated[Optional[int], typer.Option(min=1, help="at most this many images per part")] = None,
+            twin: Annotated[str, typer.Option(help="sanity twin: none, shuffled_labels, noise_images")] = "none",
+            jobs: Annotated[
+                int, typer.Option("--jobs", "-j", min=0, help="cells at a time; 0: as the machine allows")
+            ] = 0,
+            threads: Annotated[int, typer.Option(min=0, help="CPU threads per cell; 0: 1 for mini, else all")] = 0,
+            device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+            as_json: Json = False,
+        ) -> None:
+            from harness.options import make_request
+
+            request = make_request(
+                models=models,
+                tasks=tasks,
+                profile=profile,
+                seeds=seeds,
+                data_root=data_root,
+                weights_root=weights_root,
+                out=out,
+                model_files=model_file,
+                world=world,
+                label_maps=label_map,
+                allow_bad=allow_bad,
+                limit=limit,
+                twin=twin,
+                jobs=jobs,
+                threads=threads,
+                device=device,
+            )
+            raise typer.Exit(action(request, as_json))
+
+        command.__doc__ = f"{action.__doc__}\n\nExamples:\n\n\b\n{examples}"
+        app.command(name)(command)
+        return command
+
+    return register
+
+
+@_with_request("run", "  harness run --models all --tasks vision\n  harness run -m random-mini -t sar_acd --seeds 0-2")
+def run(request: RunRequest, as_json: bool) -> int:
+    """Compute every cell that is not done yet, then write the table."""
+    from harness.commands import run as action
+
+    return action(request, as_json)
+
+
+@_with_request("resume", "  harness resume --models all --tasks vision")
+def resume(request: RunRequest, as_json: bool) -> int:
+    """Go on with an interrupted run; the same as running again."""
+    from harness.commands import run as action
+
+    return action(request, as_json)
+
+
+@_with_request("plan", "  harness plan --models all --tasks all\n  harness plan --profile paper --data-root /data")
+def plan(request: RunRequest, as_json: bool) -> int:
+    """Show which cells a run would compute, and why the others cannot be."""
+    from harness.commands import plan as action
+
+    return action(request, as_json)
+
+
+@_with_request("status", "  harness status\n  harness status --json")
+def status(request: RunRequest, as_json: bool) -> int:
+    """Show how far a run is, which cells failed and what is damaged."""
+    from harness.commands import status as action
+
+    return action(request, as_json)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="models, groups, tasks, profiles, or the id of one of them")] = "models",
+    weights_root: WeightsRoot = None,
+    as_json: Json = False,
+) -> None:
+    """List models, groups, tasks or profiles; or show one in full.
+
+    Examples:
+
+    \b
+      harness list
+      harness list tasks
+      harness list remoteclip-vit-b-32
+    """
+    from harness.commands import list_names as action
+
+    raise typer.Exit(action(what, weights_root, as_json))
+
+
+@app.command("report")
+def report(
+    table: Annotated[int, typer.Option(help="table of the paper: 4 or 6")] = 4,
+    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv or latex")] = "text",
+    profile: Annotated[Optional[str], typer.Option(help="needed where records of several profiles are stored")] = None,
+    out: Out = Path("runs"),
+    weights_root: WeightsRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Write the paper's table with our rows in it, from the stored records.
+
+    Examples:
+
+    \b
+      harness report
+      harness report --format latex > table4.tex
+    """
+    from harness.commands import report as action
+
+    raise typer.Exit(action(table, form, profile, out, weights_root, as_json))
+
+
+@app.command("score")
+def score(
+    out: Out = Path("runs"),
+    check: Annotated[bool, typer.Option("--check", help="change nothing; exit 5 if a number moved")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score all stored predictions again, without models or data.
+
+    Examples:
+
+    \b
+      harness score --check
+    """
+    from harness.commands import score as action
+
+    raise typer.Exit(action(out, check, as_json))
+
+
+@app.command("doctor")
+def doctor(
+    out: Out = Path("runs"), data_root: DataRoot = None, weights_root: WeightsRoot = None, as_json: Json = False
+) -> None:
+    """Check this machine: Python, libraries, GPU, folders, disk. Exit 5 if something stands in the way.
+
+    Examples:
+
+    \b
+      harness doctor --data-root /data
+    """
+    from harness.commands import doctor as action
+
+    raise typer.Exit(action(out, data_root, weights_root, as_json))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""What the commands print; each returns its exit code. Logic lives elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adapters.registry import catalog, catalog_problems, groups, weight_state
+from foundation.errors import CheckError, MissingError
+from foundation.names import unknown_name
+from harness.display import show_progress
+from harness.plan import Plan, PlannedCell, State, make_plan, plan_as_data
+from harness.request import RunRequest
+from tasks.catalog import DATASETS, TASKS, task_groups
+from tasks.protocol import PROFILES, load_profile
+
+OLD_LIBRARIES = "records made with other library versions"
+
+
+def run(request: RunRequest, as_json: bool) -> int:
+    """Executes a request and prints where the result is."""
+    from harness.execute import execute
+    from results.render import to_text
+
+    outcome = execute(request, quiet=as_json)
+    if as_json:
+        _print_json(
+            {
+                **plan_as_data(outcome.plan),
+                "computed": outcome.computed,
+                "failures": [failure.model_dump(mode="json") for failure in outcome.failures],
+                "files": [str(file) for written in outcome.tables for file in written.files],
+                "exit_code": outcome.exit_code,
+            }
+        )
+        return outcome.exit_code
+    for written in outcome.tables:
+        print(to_text(written.table), end="")
+        print(f"\nwritten: {', '.join(str(file) for file in written.files)}")
+    _print_left_out(outcome.plan)
+    for failure in outcome.failures:
+        print(f"FAILED {failure.cell}: {failure.what}", file=sys.stderr)
+        _say_if("  where: ", failure.where)
+        _say_if("  way out: ", failure.way_out)
+        _say_if("", failure.traceback)
+    if not any(cell.state is State.DONE for cell in outcome.plan.cells) and not outcome.failures:
+        first = next((cell for cell in outcome.plan.cells if cell.reason), None)
+        raise MissingError(
+            "nothing of this request can be computed here" + (f": {first.reason}" if first else ""),
+            way_out=(first.way_out if first and first.way_out else "see harness plan"),
+        )
+    return outcome.exit_code
+
+
+def plan(request: RunRequest, as_json: bool) -> int:
+    """Prints a plan."""
+    with show_progress(quiet=as_json) as progress:
+        made = make_plan(request, build_world=False, progress=progress)
+    if as_json:
+        _print_json(plan_as_data(made))
+        return 0
+    _print_cells([cell for cell in made.cells if cell.state in (State.TODO, State.RETRY, State.RESCORE, State.DONE)])
+    if any(state.will_be_built for state in made.data.values()):
+        print("the synthetic world will be built first, once, into the cache")
+    _print_counts(made)
+    _print_left_out(made)
+    return 0
+
+
+def status(request: RunRequest, as_json: bool) -> int:
+    """Prints how far a request is, and what is wrong with the store."""
+    from harness.provenance import LIBRARIES, installed_version
+    from results.store import Store
+
+    with show_progress(quiet=as_json) as progress:
+        made = make_plan(request, build_world=False, progress=progress)
+    store = Store(request.out)
+    problems = store.problems()
+    now = {name: installed_version(name) for name in LIBRARIES}
+    others = sum(stored.record.code.dependencies != now for stored in store.records() if not stored.superseded)
+    if as_json:
+        _print_json({**plan_as_data(made), "problems": [str(problem) for problem in problems], OLD_LIBRARIES: others})
+    else:
+        _print_counts(made)
+        for cell in made.cells:
+            if cell.state in (State.RETRY, State.DATA):
+                print(f"{cell.cell}: {cell.state.value}: {cell.reason}")
+                if cell.way_out:
+                    print(f"  way out: {cell.way_out}")
+        for problem in problems:
+            print(f"damaged: {problem}")
+        if others:
+            print(f"{OLD_LIBRARIES} than the installed ones: {others}")
+    return CheckError.exit_code if problems else 0
+
+
+def list_names(what: str, weights_root: Path | None, as_json: bool) -> int:
+    """Prints names, or one thing in full."""
+    data: Any
+    if what == "models":
+        cards = [(card, weight_state(card, weights_root)) for card in catalog().values()]
+        data = [{**card.model_dump(mode="json"), "state": state.model_dump()} for card, state in cards]
+        rows = [(c.id, c.name, c.backbone, ",".join(map(str, c.tables)) or "-", s.state) for c, s in cards]
+        heads = ("model", "name", "group", "tables", "weights")
+    elif what == "groups":
+        data = {"models": groups(), "tasks": task_groups()}
+        rows = [
+            (name, kind, str(len(ids)), ", ".join(ids[:4]) + (", ..." if len(ids) > 4 else ""), "")
+            for kind, found in data.items()
+            for name, ids in found.items()
+        ]
+        heads = ("group", "of", "size", "members", "")
+    elif what == "tasks":
+        data = [task._asdict() for task in TASKS.values()]
+        rows = [
+            (t.id, t.group, ", ".join(t.datasets), ", ".join(t.metrics), "ready" if t.built else "not built yet")
+            for t in TASKS.values()
+        ]
+        heads = ("task", "group", "data sets", "metrics", "state")
+    elif what == "profiles":
+        data = [load_profile(name).model_dump(mode="json") for name in PROFILES]
+        rows = [(name, f"version {load_profile(name).version}", load_profile(name).about, "", "") for name in PROFILES]
+        heads = ("profile", "", "about", "", "")
+    else:
+        return _show_one(what, weights_root)
+    if as_json:
+        _print_json(data)
+        return 0
+    _print_rows(heads, rows)
+    if what == "models":
+        missing = sum(row[-1] == "missing" for row in rows)
+        print(f"\n{missing} models lack their weights; `harness list <model>` says how to get them")
+    for problem in catalog_problems():
+        print(f"problem: {problem}", file=sys.stderr)
+    return 0
+
+
+def report(table: int, form: str, profile: str | None, out: Path, weights_root: Path | None, as_json: bool) -> int:
+    """Prints a stored table in one form and writes all forms."""
+    from harness.report import stored_table, write_table
+    from results.render import to_csv, to_latex, to_markdown, to_text
+    from results.store import Store
+
+    forms = {"text": to_text, "markdown": to_markdown, "csv": to_csv, "latex": to_latex}
+    if form not in forms:
+        raise unknown_name("format", form, forms, see="harness report --help")
+    if table not in (4, 6):
+        raise unknown_name("table", str(table), ["4", "6"], see="harness report --help")
+    made = stored_table(Store(out), table, profile=profile, weights_root=weights_root)
+    used = next((name for name, *_ in made.provenance if name), "none")
+    written = write_table(made, out / "reports", f"table{table}-{used}")
+    if as_json:
+        _print_json(
+            {
+                "title": made.title,
+                "banner": made.banner,
+                "columns": [list(column.headers) for column in made.columns],
+                "rows": [
+                    {
+                        "model": line.row.model,
+                        "group": line.row.backbone,
+                        "cells": [_plain(cell._asdict()) for cell in line.cells],
+                    }
+                    for line in made.lines
+                ],
+                "footnotes": list(made.footnotes),
+                "files": [str(file) for file in written.files],
+            }
+        )
+        return 0
+    print(forms[form](made), end="")
+    if form == "text":
+        print(f"\nwritten: {', '.join(str(file) for file in written.files)}")
+    return 0
+
+
+def score(out: Path, check: bool, as_json: bool) -> int:
+    """Scores stored predictions again and prints what moved."""
+    from harness.score import score_again
+    from results.store import Store
+
+    found = score_again(Store(out), write=not check)
+    moved = [item for item in found if not item.same]
+    if as_json:
+        _print_json({"metrics": len(found), "moved": [{**item._asdict(), "cell": str(item.cell)} for item in moved]})
+    else:
+        for item in moved:
+            print(f"{item.cell} {item.metric}: {item.before} -> {item.after}")
+        print(f"{len(found)} metrics scored again, {len(moved)} moved")
+    if check and moved:
+        raise CheckError(
+            f"{len(moved)} of {len(found)} metrics moved", where=str(out), way_out="harness score replaces them"
+        )
+    return 0
+
+
+def doctor(out: Path, data_root: Path | None, weights_root: Path | None, as_json: bool) -> int:
+    """Prints what stands in the way of a run."""
+    from harness.doctor import examine
+
+    findings = examine(out, data_root, weights_root)
+    if as_json:
+        _print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.verdict:8}{finding.name:15}{finding.text}")
+            if finding.way_out:
+                print(f"{'':23}way out: {finding.way_out}")
+    return CheckError.exit_code if any(finding.verdict == "problem" for finding in findings) else 0
+
+
+def _show_one(name: str, weights_root: Path | None) -> int:
+    cards = catalog()
+    if name in cards:
+        state = weight_state(cards[name], weights_root)
+        _print_json({**cards[name].model_dump(mode="json"), "state": state.model_dump()})
+        return 0
+    if name in TASKS:
+        _print_json(
+            {**TASKS[name]._asdict(), "sources": [DATASETS[d].source for d in TASKS[name].datasets if d in DATASETS]}
+        )
+        return 0
+    if name in DATASETS:
+        _print_json(DATASETS[name]._asdict())
+        return 0
+    if name in PROFILES:
+        _print_json(load_profile(name).model_dump(mode="json"))
+        return 0
+    known = ["models", "groups", "tasks", "profiles", *cards, *TASKS, *DATASETS, *PROFILES]
+    raise unknown_name("name", name, known, see="harness list models")
+
+
+def _print_cells(cells: Sequence[PlannedCell]) -> None:
+    rows = [(c.cell.task, c.cell.dataset, c.cell.model, str(c.cell.seed), c.state.value) for c in cells]
+    if rows:
+        _print_rows(("task", "data set", "model", "seed", "state"), rows)
+
+
+def _print_counts(plan: Plan) -> None:
+    counts = ", ".join(f"{number} {state}" for state, number in plan.counts().items())
+    print(f"\n{len(plan.cells)} cells (profile {plan.request.profile}): {counts or 'none'}")
+
+
+def _print_left_out(plan: Plan) -> None:
+    """One line per reason for which cells are left out."""
+    weights = {cell.card.id for cell in plan.cells if cell.state is State.WEIGHTS}
+    if weights:
+        print(f"{len(weights)} models without weights; `harness list <model>` says how to get them")
+    other = {cell.card.id for cell in plan.cells if cell.state is State.UNSUPPORTED}
+    if other:
+        print(f"{len(other)} models not supported yet: {', '.join(sorted(other)[:6])}")
+    tasks = dict.fromkeys(cell.cell.task for cell in plan.cells if cell.state is State.NOT_BUILT)
+    if tasks:
+        print(f"tasks not built yet: {', '.join(tasks)}")
+    for dataset, state in plan.data.items():
+        if state.data is None and not state.will_be_built:
+            print(f"{dataset}: {state.reason}\n  way out: {state.way_out}", file=sys.stderr)
+
+
+def _print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
+    for row in [heads, *rows]:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(v) if type(v).__name__ == "Decimal" else v for name, v in values.items()}
+
+
+def _say_if(lead: str, text: str) -> None:
+    if text:
+        print(f"{lead}{text}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Where cells run: processes of this machine (`local`). An engine takes jobs and reports events, nothing else."""

@@ -1,0 +1,111 @@
+"""The key of a cell: a hash over an explicit allow-list of what can change its numbers, and nothing else.
+
+What is not listed here (jobs, threads, device, output folder, the version of this package, comments in the code)
+never causes a cell to run again; what is listed always does. Library versions are recorded, not keyed: a patch release
+of a library should not cost a cluster its results, and `harness status` shows when records were made with others.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from adapters.card import ModelCard
+from foundation.hashing import hash_sources, hash_value
+from results.record import CellId
+from tasks.protocol import TaskSettings
+
+KEY_SCHEMA = 1
+HOME = Path(__file__).resolve().parent.parent
+
+ENCODER_SOURCES = (
+    "adapters/checkpoint.py",
+    "adapters/encoder.py",
+    "adapters/layouts/*.py",
+    "adapters/load.py",
+    "adapters/sar_input.py",
+    "adapters/simple_features.py",
+    "adapters/timm_encoder.py",
+)
+"""Sources that turn a card and an image into features."""
+
+TRAINING_SOURCES = (
+    "foundation/seeds.py",
+    "tasks/augment.py",
+    "tasks/datasets/decode.py",
+    "tasks/images.py",
+    "tasks/optimiser.py",
+    "tasks/pixels.py",
+    "tasks/schedule.py",
+    "tasks/training.py",
+)
+"""Sources that every task trains with."""
+
+TASK_SOURCES: dict[str, tuple[str, ...]] = {"classification": ("tasks/classification/fit.py",)}
+"""Sources that only one task's predictions hang on. Which images are in which part is keyed by the split's hash."""
+
+SCORING_SOURCES: dict[str, tuple[str, ...]] = {
+    "classification": ("tasks/classification/score.py", "tasks/scoring.py", "results/statistics.py")
+}
+"""Sources that turn predictions into metrics: when they change, stored predictions are scored again."""
+
+
+@cache
+def numerics_hash(task: str) -> str:
+    """Hash of the sources that can change the predictions of a task."""
+    return hash_sources(_expand((*ENCODER_SOURCES, *TRAINING_SOURCES, *TASK_SOURCES[task])))
+
+
+@cache
+def scoring_hash(task: str) -> str:
+    """Hash of the sources that can change the metrics of given predictions."""
+    return hash_sources(_expand(SCORING_SOURCES[task]))
+
+
+def settings_hash(settings: TaskSettings) -> str:
+    """Hash of a task's settings."""
+    return hash_value(settings.model_dump(mode="json"))
+
+
+def key_parts(
+    cell: CellId,
+    card: ModelCard,
+    settings: TaskSettings,
+    *,
+    weights_hash: str | None,
+    load_mode: str,
+    data_hash: str,
+    split_hash: str,
+    twin: str,
+) -> dict[str, Any]:
+    """The allow-list. Label maps, limits and unreadable files act through the hashes of data and split."""
+    return {
+        "schema": KEY_SCHEMA,
+        "task": cell.task,
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "profile": cell.profile,
+        "seed": cell.seed,
+        "architecture": card.architecture.model_dump(mode="json") if card.architecture else None,
+        "input": card.input.model_dump(mode="json") if card.input else None,
+        "weights_kind": card.weights.kind,
+        "weights_hash": weights_hash,
+        "layout": card.layout,
+        "load_mode": load_mode,
+        "settings": settings_hash(settings),
+        "data": data_hash,
+        "split": split_hash,
+        "twin": twin,
+        "numerics": numerics_hash(cell.task),
+    }
+
+
+def _expand(patterns: tuple[str, ...]) -> list[Path]:
+    found: list[Path] = []
+    for pattern in patterns:
+        matches = sorted(HOME.glob(pattern))
+        if not matches:
+            raise FileNotFoundError(f"no source matches {pattern}; mend the list in harness/keys.py")
+        found += matches
+    return found

@@ -1,0 +1,255 @@
+"""Which cells a request means, and what is left to do for each: decided without loading a model or opening an image
+that was opened before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from adapters.card import ModelCard, WeightState
+from adapters.registry import load_model_file, select, weight_state
+from foundation.cache import cached_file_hash
+from foundation.errors import MissingError, UsageError
+from foundation.progress import Progress, silent
+from harness.keys import key_parts, scoring_hash, settings_hash
+from harness.request import RunRequest, check_profile
+from foundation.hashing import hash_value
+from results.record import CellId, Failure, Record
+from results.store import Store
+from tasks.catalog import DATASETS, TASKS, select_columns
+from tasks.classification.data import ClassificationData, build
+from tasks.datasets import DataOptions, DataSource, find_source, read_index
+from tasks.protocol import TaskSettings, load_profile, task_settings
+
+LOAD_MODE = "native"
+
+
+class State(StrEnum):
+    """What is to be done about a cell."""
+
+    DONE = "done"
+    TODO = "to do"
+    RESCORE = "to score again"
+    RETRY = "failed before, to do again"
+    WEIGHTS = "weights missing"
+    DATA = "data missing"
+    NOT_BUILT = "task not built yet"
+    UNSUPPORTED = "not supported"
+
+
+RUNNABLE = (State.TODO, State.RETRY, State.RESCORE)
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell with everything that a worker needs to compute it."""
+
+    cell: CellId
+    card: ModelCard
+    state: State
+    reason: str = ""
+    way_out: str = ""
+    settings: TaskSettings | None = None
+    source: DataSource | None = None
+    key: str = ""
+    key_parts: dict[str, Any] = field(default_factory=dict)
+    weights_hash: str | None = None
+    train_items: int = 0
+
+    @property
+    def work(self) -> float:
+        """How long it takes in relation to the others: images seen, or little for fixed features."""
+        if self.settings is None or self.card.architecture is None or self.card.architecture.kind == "features":
+            return 200.0 + self.train_items
+        return 200.0 + float(self.train_items * self.settings.training.epochs)
+
+
+@dataclass(frozen=True)
+class DataState:
+    """What is known of one data set of the request."""
+
+    dataset: str
+    data: ClassificationData | None = None
+    source: DataSource | None = None
+    reason: str = ""
+    way_out: str = ""
+    will_be_built: bool = False
+    broken: MissingError | None = None
+    """The data set is there but cannot be used."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a request, in the order of tasks, data sets, models and seeds."""
+
+    request: RunRequest
+    cards: tuple[ModelCard, ...]
+    weights: dict[str, WeightState]
+    cells: tuple[PlannedCell, ...]
+    data: dict[str, DataState]
+
+    def runnable(self) -> list[PlannedCell]:
+        """Cells that a run would compute."""
+        return [cell for cell in self.cells if cell.state in RUNNABLE]
+
+    def counts(self) -> dict[str, int]:
+        """Cells per state, states without cells left out."""
+        return {state.value: number for state in State if (number := sum(cell.state is state for cell in self.cells))}
+
+
+def make_plan(request: RunRequest, *, build_world: bool, progress: Progress = silent) -> Plan:
+    """Plans a request; builds the synthetic world first if it is asked to and needed."""
+    check_profile(request.profile)
+    load_profile(request.profile)
+    extra = [card for file in request.model_files for card in load_model_file(file)]
+    cards = tuple(select(request.models, extra))
+    columns = select_columns(request.tasks)
+    weights = {card.id: weight_state(card, request.weights_root) for card in cards}
+    _refuse_named_but_missing(request, cards, weights)
+    data = {
+        dataset: _data_state(request, dataset, build_world=build_world, progress=progress)
+        for task, dataset in columns
+        if TASKS[task].built
+    }
+    store = Store(request.out)
+    cells = tuple(
+        _planned(
+            request,
+            store,
+            CellId(task=task, dataset=dataset, model=card.id, profile=request.profile, seed=seed),
+            card,
+            weights[card.id],
+            data.get(dataset),
+        )
+        for task, dataset in columns
+        for card in cards
+        for seed in request.seeds
+    )
+    return Plan(request, cards, weights, cells, data)
+
+
+def is_stale(record: Record) -> bool:
+    """True where the code that scores has changed since."""
+    return record.code.scoring != scoring_hash(record.cell.task)
+
+
+def _refuse_named_but_missing(
+    request: RunRequest, cards: tuple[ModelCard, ...], weights: dict[str, WeightState]
+) -> None:
+    """A model that the user named must be there; a model that a group brings along keeps its row without it."""
+    named = _named(request.models)
+    for card in cards:
+        state = weights[card.id]
+        if card.id in named and state.state != "ready":
+            raise MissingError(
+                f"{card.id} ({card.name}): {state.reason}", where=state.path or "no weights root", way_out=state.way_out
+            )
+
+
+def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progress: Progress) -> DataState:
+    options = DataOptions(request.label_maps.get(dataset), request.allow_bad)
+    if request.data_root is None:
+        from tasks.sarworld.build import default_world, default_world_path
+
+        world = default_world_path(request.world)
+        if build_world:
+            world = default_world(request.world, progress=progress)
+        elif not world.is_dir():
+            return DataState(dataset, reason="the synthetic world is not built yet", will_be_built=True)
+        source = DataSource(dataset, world / DATASETS[dataset].folder)
+    else:
+        if not request.data_root.is_dir():
+            raise UsageError(
+                "the data root is not a folder",
+                where=str(request.data_root),
+                way_out="name the folder that holds the data sets, or leave --data-root out for synthetic data",
+            )
+        try:
+            source = find_source(dataset, request.data_root)
+        except MissingError as error:
+            if dataset in _named(request.tasks):
+                raise
+            return DataState(dataset, reason=error.what, way_out=error.way_out)
+    try:
+        index = read_index(source, options, progress)
+        data = build(index, ratio=load_profile(request.profile).split.ratio, limit=request.limit)
+    except MissingError as error:
+        return DataState(dataset, source=source, reason=error.what, way_out=error.way_out, broken=error)
+    return DataState(dataset, data, source)
+
+
+def _named(spec: str) -> set[str]:
+    """What the user wrote out, as against what a group brought along."""
+    return {item.strip().partition("=")[0] for item in spec.split(",")}
+
+
+def _planned(
+    request: RunRequest, store: Store, cell: CellId, card: ModelCard, weights: WeightState, data: DataState | None
+) -> PlannedCell:
+    if not TASKS[cell.task].built:
+        return PlannedCell(cell, card, State.NOT_BUILT, f"{TASKS[cell.task].title} is not built yet")
+    if weights.state != "ready":
+        state = State.WEIGHTS if weights.state == "missing" else State.UNSUPPORTED
+        return PlannedCell(cell, card, state, weights.reason, weights.way_out)
+    assert data is not None  # built tasks always have one
+    settings = task_settings(request.profile, cell.task, card.backbone)
+    if data.data is None:
+        state = State.TODO if data.will_be_built else State.DATA
+        return PlannedCell(cell, card, state, data.reason, data.way_out, settings)
+    weights_hash = cached_file_hash(Path(weights.path)) if weights.path else None
+    parts = key_parts(
+        cell,
+        card,
+        settings,
+        weights_hash=weights_hash,
+        load_mode=LOAD_MODE,
+        data_hash=data.data.index.data_hash,
+        split_hash=data.data.split.hash,
+        twin=request.twin,
+    )
+    key = hash_value(parts)
+    state, reason = _progress_of(store, cell, key)
+    return PlannedCell(
+        cell=cell,
+        card=card,
+        state=state,
+        reason=reason,
+        settings=settings,
+        source=data.source,
+        key=key,
+        key_parts=parts,
+        weights_hash=weights_hash,
+        train_items=len(data.data.train),
+    )
+
+
+def _progress_of(store: Store, cell: CellId, key: str) -> tuple[State, str]:
+    record = store.read(cell, key)
+    if record is not None:
+        return (State.RESCORE, "the scoring code has changed") if is_stale(record) else (State.DONE, "")
+    failure: Failure | None = store.read_failure(cell, key)
+    if failure is not None:
+        return State.RETRY, failure.what
+    return State.TODO, ""
+
+
+def plan_as_data(plan: Plan) -> dict[str, Any]:
+    """The plan for `--json`."""
+    return {
+        "profile": plan.request.profile,
+        "out": str(plan.request.out),
+        "counts": plan.counts(),
+        "cells": [
+            {
+                **cell.cell.model_dump(),
+                "state": cell.state.value,
+                "reason": cell.reason,
+                "way_out": cell.way_out,
+                "key": cell.key or None,
+                "settings_hash": settings_hash(cell.settings) if cell.settings else None,
+            }
+            for cell in plan.cells
+        ],
+    }

@@ -1,0 +1,112 @@
+"""Tables from records: never trains, never opens a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from adapters.card import ModelCard
+from adapters.registry import catalog, weight_state
+from foundation.errors import MissingError, UsageError
+from foundation.files import write_bytes
+from harness.plan import Plan, State
+from results.record import CellId, Failure, Record
+from results.render import to_csv, to_latex, to_markdown
+from results.rows import TableRow
+from results.store import Store
+from results.tables import Table, build_table
+from tasks.catalog import TASKS
+
+TABLE_OF_GROUP = {"vision": 4, "language": 6}
+"""The paper's table with the columns of a group of tasks."""
+
+
+class Written(NamedTuple):
+    """A table and the files it was written to."""
+
+    table: Table
+    files: tuple[Path, ...]
+
+
+def table_rows(cards: Iterable[ModelCard], weights_root: Path | None) -> list[TableRow]:
+    """The rows of a table: every card, with the reason where it cannot run here."""
+    rows = []
+    for card in cards:
+        state = weight_state(card, weights_root)
+        rows.append(
+            TableRow(
+                card.id, card.name, card.backbone, card.paper_model, state.reason if state.state != "ready" else ""
+            )
+        )
+    return rows
+
+
+def current_records(store: Store, *, profile: str | None, models: Sequence[str] | None = None) -> list[Record]:
+    """The newest whole record per cell: without a limit, and no sanity twin."""
+    chosen: dict[CellId, Record] = {}
+    for stored in store.records():  # from new to old within a cell
+        record = stored.record
+        if record.data.limit is not None or record.data.twin != "none":
+            continue
+        if (profile and record.cell.profile != profile) or (models and record.cell.model not in models):
+            continue
+        chosen.setdefault(record.cell, record)
+    profiles = sorted({cell.profile for cell in chosen})
+    if len(profiles) > 1:
+        raise UsageError(
+            f"the runs folder holds records of several profiles: {', '.join(profiles)}",
+            where=str(store.root),
+            way_out=f"choose one: --profile {profiles[0]}",
+        )
+    if not chosen:
+        wanted = f" of profile {profile}" if profile else ""
+        raise MissingError(
+            f"no finished cell{wanted} in the runs folder", where=str(store.root), way_out="run one: harness run"
+        )
+    return list(chosen.values())
+
+
+def stored_table(store: Store, number: int, *, profile: str | None, weights_root: Path | None) -> Table:
+    """A table of everything that is stored."""
+    records = current_records(store, profile=profile)
+    cards = catalog()
+    rows = [*table_rows(cards.values(), weights_root), *_other_rows(records, cards)]
+    failures = [failure for failure in store.failures() if failure.cell.profile == records[0].cell.profile]
+    return build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
+
+
+def plan_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure], number: int) -> Table:
+    """A table of exactly the cells of a plan."""
+    rows = table_rows(plan.cards, plan.request.weights_root)
+    return build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
+
+
+def write_table(table: Table, folder: Path, name: str) -> Written:
+    """Writes a table in all its forms."""
+    forms = {"md": to_markdown(table), "csv": to_csv(table), "tex": to_latex(table)}
+    files = []
+    for suffix, text in forms.items():
+        path = folder / f"{name}.{suffix}"
+        write_bytes(path, text.encode())
+        files.append(path)
+    return Written(table, tuple(files))
+
+
+def table_numbers(plan: Plan) -> list[int]:
+    """The tables that the finished cells of a plan belong to."""
+    groups = {TASKS[cell.cell.task].group for cell in plan.cells if cell.state is State.DONE}
+    return sorted({TABLE_OF_GROUP[group] for group in groups})
+
+
+def _other_rows(records: Sequence[Record], cards: dict[str, ModelCard]) -> list[TableRow]:
+    """Models that only the records know: files of the user's own, timm names."""
+    found = {}
+    for record in records:
+        if record.cell.model not in cards:
+            found[record.cell.model] = TableRow(record.cell.model, record.model.name, record.model.backbone)
+    return [found[model] for model in sorted(found)]
+
+
+def _unbuilt() -> dict[str, str]:
+    return {task.id: "task not built yet" for task in TASKS.values() if not task.built} | {"vqa": "task not built yet"}

@@ -1,0 +1,347 @@
+"""The paper's result tables with our rows in them: what stands where, which mark it bears, and why a place is empty.
+
+This module decides; `results.render` writes. A table holds only what records say, the paper's printed numbers and
+the reasons, never a time or a path, so the same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from results.compare import NOTE, Verdict, difference, judge, reported_number
+from results.record import Failure, Record
+from results.reported import Column, columns, reported_rows, tolerance
+from results.rows import TableRow, column_records, rounded, summarise
+
+Mark = Literal["", "best", "second"]
+
+GROUPS = ("ViT-Base", "ViT-Large", "mini", "control", "other")
+"""Comparison groups in the order of their rows; the first two are the paper's."""
+
+_TITLES = {
+    4: "Table 4: vision tasks",
+    6: "Table 6: retrieval, captioning and visual question answering",
+}
+_TASK_HEADERS = {"retrieval": "Retrieval", "caption": "Captioning", "vqa": "VQA"}
+_HASH_DIGITS = 12
+
+
+class TableColumn(NamedTuple):
+    """A column with its headers from the outermost to the innermost."""
+
+    column: Column
+    headers: tuple[str, ...]
+    synthetic: bool
+    """The numbers of ours come from the synthetic world."""
+    filled: bool
+    """At least one number of ours stands in it."""
+
+
+class TableCell(NamedTuple):
+    """One place of the table: our number, the paper's, and what to know about them."""
+
+    value: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    seeds: tuple[int, ...] = ()
+    mark: Mark = ""
+    reported: Decimal | None = None
+    reported_mark: Mark = ""
+    verdict: Verdict | Literal[""] = ""
+    """Empty where the paper has no number."""
+    difference: float | None = None
+    reason: str = ""
+    """Why there is no value, or what to mind about it."""
+    note: int | None = None
+    """Number of the footnote that gives the reason."""
+
+
+class TableLine(NamedTuple):
+    """A row of the table."""
+
+    row: TableRow
+    kind: Literal["model", "baseline"]
+    cells: tuple[TableCell, ...]
+
+
+class Table(NamedTuple):
+    """A whole table, ready to be written in any form."""
+
+    number: int
+    title: str
+    banner: str
+    """A warning that must stand above the table; empty if there is none."""
+    columns: tuple[TableColumn, ...]
+    lines: tuple[TableLine, ...]
+    """Models group by group, then chance and majority."""
+    footnotes: tuple[str, ...]
+    """Reasons; the first is number 1."""
+    remarks: tuple[str, ...]
+    """What holds for the whole table: how to read it, and what each data set was run with."""
+    provenance: tuple[tuple[str, str, str, str], ...]
+    """Profile, settings hash, data hash, split hash of each column; empty strings without records."""
+
+    @property
+    def cells(self) -> tuple[tuple[TableCell, ...], ...]:
+        """The places, line by line."""
+        return tuple(line.cells for line in self.lines)
+
+    def filled(self) -> Table:
+        """The same table without the columns in which no number of ours stands."""
+        keep = [place for place, column in enumerate(self.columns) if column.filled]
+        lines, footnotes = _numbered(
+            [line._replace(cells=tuple(line.cells[place] for place in keep)) for line in self.lines]
+        )
+        return self._replace(
+            columns=tuple(self.columns[place] for place in keep),
+            lines=tuple(lines),
+            footnotes=tuple(footnotes),
+            provenance=tuple(self.provenance[place] for place in keep),
+        )
+
+
+def build_table(
+    number: int,
+    rows: Sequence[TableRow],
+    records: Sequence[Record],
+    *,
+    failures: Sequence[Failure] = (),
+    unbuilt: Mapping[str, str] | None = None,
+) -> Table:
+    """Table 4 or 6 (or the question columns of Table 7) from records.
+
+    Args:
+        number: the paper's number of the table.
+        rows: the models that are to have a row; rows of the paper that are not among them are added.
+        records: current records; those of other tables or of models without a row are left out.
+        failures: why cells have no record.
+        unbuilt: task ids that cannot be run at all, each with the reason.
+    """
+    ordered = _ordered(number, rows)
+    names = [row.model for row in rows]
+    known = columns(number)
+    found = [column_records(column, records, names) for column in known]
+    excuses = _Excuses(failures, unbuilt or {})
+    grid = [
+        _marked([_cell(number, row, column, group, excuses) for row in ordered], ordered)
+        for column, group in zip(known, found, strict=True)
+    ]
+    baselines = [
+        (
+            TableRow(name, name, "baseline"),
+            [_baseline(name, column, group) for column, group in zip(known, found, strict=True)],
+        )
+        for name in ("chance", "majority")
+    ]
+    lines = [TableLine(row, "model", tuple(cells[place] for cells in grid)) for place, row in enumerate(ordered)] + [
+        TableLine(row, "baseline", tuple(cells)) for row, cells in baselines
+    ]
+    numbered, footnotes = _numbered(lines)
+    return Table(
+        number=number,
+        title=_TITLES.get(number, f"Table {number}"),
+        banner=_banner(found),
+        columns=tuple(
+            TableColumn(
+                column,
+                _headers(column),
+                synthetic=any(record.data.synthetic for group in groups.values() for record in group),
+                filled=any(cell.value is not None for cell in cells),
+            )
+            for column, groups, cells in zip(known, found, grid, strict=True)
+        ),
+        lines=tuple(numbered),
+        footnotes=tuple(footnotes),
+        remarks=tuple(_remarks(number, lines, found, records, names)),
+        provenance=tuple(_provenance(groups) for groups in found),
+    )
+
+
+def marks(values: Sequence[float | Decimal | None]) -> list[Mark]:
+    """Best and second best of one group as printed, ties included; every metric of the paper grows with quality."""
+    printed = [None if value is None else rounded(value) for value in values]
+    levels = sorted({value for value in printed if value is not None}, reverse=True)
+    names: dict[Decimal, Mark] = dict(zip(levels, ("best", "second"), strict=False))
+    return ["" if value is None else names.get(value, "") for value in printed]
+
+
+class _Excuses:
+    """Knows why a cell has no record."""
+
+    def __init__(self, failures: Iterable[Failure], unbuilt: Mapping[str, str]) -> None:
+        self._unbuilt = unbuilt
+        self._failed: dict[tuple[str, str, str], list[Failure]] = {}
+        for failure in failures:
+            cell = failure.cell
+            self._failed.setdefault((cell.model, cell.task, cell.dataset), []).append(failure)
+
+    def missing(self, row: TableRow, column: Column) -> str:
+        """Why there is no record at all."""
+        failed = self._failed.get((row.model, column.task_id, column.dataset_id))
+        if failed:
+            return f"failed: {failed[-1].what}"
+        return self._unbuilt.get(column.task_id) or row.state or "not run"
+
+    def incomplete(self, row: TableRow, column: Column, records: Sequence[Record]) -> str:
+        """Which seeds failed although others have records."""
+        done = {record.cell for record in records}
+        profiles = {cell.profile for cell in done}
+        failed = self._failed.get((row.model, column.task_id, column.dataset_id), ())
+        return "; ".join(
+            f"seed {failure.cell.seed} failed: {failure.what}"
+            for failure in failed
+            if failure.cell.profile in profiles and failure.cell not in done
+        )
+
+
+def _ordered(number: int, rows: Sequence[TableRow]) -> list[TableRow]:
+    """Group by group, in each the paper's rows in its order and then the others in theirs."""
+    printed = reported_rows(number)
+    places = {(line.model_id, line.backbone): place for place, line in enumerate(printed)}
+    present = {(row.paper_model, row.backbone) for row in rows}
+    added = [
+        TableRow(line.model_id, line.name, line.backbone, line.model_id, "not run")
+        for line in printed
+        if (line.model_id, line.backbone) not in present
+    ]
+    groups = {name: place for place, name in enumerate(GROUPS)}
+
+    def order(row: TableRow) -> tuple[int, str, int]:
+        group = groups.get(row.backbone, len(groups))
+        beyond = row.backbone if group == len(groups) else ""
+        return group, beyond, places.get((row.paper_model or "", row.backbone), len(places))
+
+    return sorted([*rows, *added], key=order)
+
+
+def _cell(
+    number: int, row: TableRow, column: Column, groups: Mapping[str, list[Record]], excuses: _Excuses
+) -> TableCell:
+    reported = reported_number(number, row, column)
+    records = groups.get(row.model)
+    if not records:
+        verdict: Verdict | Literal[""] = "not_run" if reported is not None else ""
+        return TableCell(reported=reported, verdict=verdict, reason=excuses.missing(row, column))
+    summary = summarise(column, records)
+    # Synthetic data and the mini profile are told by the banner and the remarks; the rest needs its footnote.
+    untold = [text for text in summary.obstacles if text not in ("synthetic data", "profile mini")]
+    minded = [
+        summary.reason,
+        f"not comparable with the paper: {', '.join(untold)}" if untold else "",
+        excuses.incomplete(row, column, records),
+    ]
+    return TableCell(
+        value=summary.value,
+        std=summary.std,
+        low=summary.low,
+        high=summary.high,
+        n=summary.n,
+        seeds=summary.seeds,
+        reported=reported,
+        verdict="" if reported is None else judge(summary, reported, tolerance(number))[0],
+        difference=None if reported is None else difference(summary.value, reported),
+        reason="; ".join(text for text in minded if text),
+    )
+
+
+def _marked(cells: list[TableCell], rows: Sequence[TableRow]) -> list[TableCell]:
+    """Marks ours among ours and the paper's among the paper's, each within its comparison group."""
+    result = list(cells)
+    for backbone in {row.backbone for row in rows}:
+        places = [place for place, row in enumerate(rows) if row.backbone == backbone]
+        ours = marks([cells[place].value for place in places])
+        # Two rows of ours may stand beside the same number of the paper; a tie with itself changes no mark.
+        printed = marks([cells[place].reported for place in places])
+        for place, mark, reported_mark in zip(places, ours, printed, strict=True):
+            result[place] = result[place]._replace(mark=mark, reported_mark=reported_mark)
+    return result
+
+
+def _baseline(name: str, column: Column, groups: Mapping[str, list[Record]]) -> TableCell:
+    records = [record for group in groups.values() for record in group]
+    if not records:
+        return TableCell(reason="not run")
+    sources = [record.baselines.chance if name == "chance" else record.baselines.majority for record in records]
+    values = [value for source in sources if (value := source.get(column.metric_id)) is not None]
+    if not values:
+        return TableCell(reason=f"null: the records state no {name} value")
+    low, high = min(values), max(values)
+    # The test items are the same in the whole column, and so must the baselines be.
+    reason = "" if rounded(low) == rounded(high) else f"from {rounded(low)} to {rounded(high)} over the records"
+    return TableCell(value=values[0] if low == high else math.fsum(values) / len(values), reason=reason)
+
+
+def _numbered(lines: Sequence[TableLine]) -> tuple[list[TableLine], list[str]]:
+    """Gives each different reason a number, in reading order."""
+    footnotes: dict[str, int] = {}
+    numbered = []
+    for line in lines:
+        cells = []
+        for cell in line.cells:
+            note = footnotes.setdefault(cell.reason, len(footnotes) + 1) if cell.reason else None
+            cells.append(cell._replace(note=note))
+        numbered.append(line._replace(cells=tuple(cells)))
+    return numbered, list(footnotes)
+
+
+def _headers(column: Column) -> tuple[str, ...]:
+    parts = tuple(column.paper_header.split(" / "))
+    return parts if len(parts) > 1 else (_TASK_HEADERS.get(column.task_id, column.task_id), *parts)
+
+
+def _banner(found: Sequence[Mapping[str, list[Record]]]) -> str:
+    worlds = {
+        record.data.world or "sarworld"
+        for groups in found
+        for group in groups.values()
+        for record in group
+        if record.data.synthetic
+    }
+    if not worlds:
+        return ""
+    return f"SYNTHETIC DATA († {', '.join(sorted(worlds))}): not comparable with the paper"
+
+
+def _provenance(groups: Mapping[str, list[Record]]) -> tuple[str, str, str, str]:
+    for group in groups.values():
+        for record in group:
+            return record.cell.profile, record.settings_hash, record.data.data_hash, record.data.split_hash
+    return "", "", "", ""
+
+
+def _remarks(
+    number: int,
+    lines: Sequence[TableLine],
+    found: Sequence[Mapping[str, list[Record]]],
+    records: Sequence[Record],
+    names: Sequence[str],
+) -> list[str]:
+    remarks = [
+        "In square brackets the paper's printed number. " + NOTE,
+        "Over several seeds: mean ± sample standard deviation (number of seeds). "
+        "95 % intervals of every number are in the CSV form of this table.",
+    ]
+    verdicts = [cell.verdict for line in lines for cell in line.cells if cell.verdict]
+    counts = [f"{name.replace('_', ' ')} {verdicts.count(name)}" for name in dict.fromkeys(sorted(verdicts))]
+    if counts:
+        remarks.append(f"Against the paper, with a tolerance of {tolerance(number)}: {', '.join(counts)}.")
+    seen = set()
+    for column, groups in zip(columns(number), found, strict=True):
+        group = [record for records_of_model in groups.values() for record in records_of_model]
+        place = f"{column.task_id}/{column.dataset_id}"
+        if group and place not in seen:
+            seen.add(place)
+            profile, settings, data, split = (text[:_HASH_DIGITS] for text in _provenance(groups))
+            seeds = ", ".join(str(seed) for seed in sorted({record.cell.seed for record in group}))
+            remarks.append(
+                f"{place}: profile {profile}, settings {settings}, data {data}, split {split}, seeds {seeds}."
+            )
+    strangers = sorted({record.cell.model for record in records} - set(names))
+    if strangers:
+        remarks.append(f"Records of models without a row are left out: {', '.join(strangers)}.")
+    return remarks

@@ -1,0 +1,84 @@
+"""The two parts of a classification data set, ready to be learnt and scored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from foundation.errors import MissingError
+from tasks.datasets.catalogue import READERS
+from tasks.datasets.index import DatasetIndex
+from tasks.splits import Item, Split, split
+
+Twin = Literal["none", "shuffled_labels", "noise_images"]
+"""Sanity twins: what is destroyed on purpose; either must bring every model down to chance."""
+
+
+class Chip(NamedTuple):
+    """One labelled image."""
+
+    image_id: str
+    path: Path
+    label: int
+    pixel_hash: str
+
+
+@dataclass(frozen=True)
+class ClassificationData:
+    """Chips of both parts; labels index `classes`, from which classes that are too small are gone."""
+
+    index: DatasetIndex
+    split: Split
+    classes: tuple[str, ...]
+    train: tuple[Chip, ...]
+    test: tuple[Chip, ...]
+    dropped_classes: tuple[str, ...]
+
+    def counts(self, part: Literal["train", "test"]) -> tuple[int, ...]:
+        """Images per class."""
+        found = Counter(chip.label for chip in (self.train if part == "train" else self.test))
+        return tuple(found[label] for label in range(len(self.classes)))
+
+
+def build(index: DatasetIndex, *, ratio: tuple[int, int] = (4, 1), limit: int | None = None) -> ClassificationData:
+    """Splits an index by the common rule and numbers the classes that remain."""
+    units = _units(index)
+    items = [Item(image.image_id, units[image.image_id], image.label) for image in index.images]
+    parts = split(index.dataset, items, ratio=ratio)
+    present = {image.label for image in index.images} - set(parts.dropped)
+    kept = [label for label in range(len(index.classes)) if label in present]
+    if len(kept) < 2:
+        raise MissingError(
+            f"{index.dataset}: {len(kept)} classes with at least five images; two are needed",
+            where=str(index.root),
+            way_out="look at the class folders, or choose another --label-map",
+        )
+    renumbered = {label: position for position, label in enumerate(kept)}
+    by_id = {image.image_id: image for image in index.images}
+
+    def chips(names: tuple[str, ...]) -> tuple[Chip, ...]:
+        images = [by_id[name] for name in names[:limit]]
+        return tuple(
+            Chip(image.image_id, index.root / image.path, renumbered[image.label], image.pixel_hash) for image in images
+        )
+
+    return ClassificationData(
+        index=index,
+        split=Split(parts.train[:limit], parts.test[:limit], parts.dropped),
+        classes=tuple(index.classes[label] for label in kept),
+        train=chips(parts.train),
+        test=chips(parts.test),
+        dropped_classes=tuple(name for label, name in enumerate(index.classes) if label not in present),
+    )
+
+
+def _units(index: DatasetIndex) -> dict[str, str]:
+    """Image to the unit that is never divided; copies of one image share one where the data set is known for them."""
+    if not READERS[index.dataset].group_exact_duplicates:
+        return {image.image_id: image.image_id for image in index.images}
+    first: dict[str, str] = {}
+    for image in sorted(index.images):
+        first.setdefault(image.pixel_hash, image.image_id)
+    return {image.image_id: first[image.pixel_hash] for image in index.images}

@@ -1,0 +1,285 @@
+"""Fine-tuning an encoder with a linear head, or fitting a linear classifier on fixed features; raw scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from adapters.interface import Encoder, Features, LoadedModel
+from adapters.sar_input import encoder_input, native_statistics
+from foundation.progress import Progress, silent
+from foundation.seeds import derive_seed
+from tasks.augment import augment
+from tasks.classification.data import Chip, ClassificationData, Twin
+from tasks.images import Grey, ImageSource, load_originals, load_squares
+from tasks.lookahead import lookahead
+from tasks.optimiser import build_optimiser
+from tasks.protocol.settings import ClassificationSettings
+from tasks.training import accumulate, autocast, resolve_precision, train
+
+PREDICT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fitted model says of the test images, and how the fitting went."""
+
+    predictions: list[dict[str, Any]]
+    losses: list[float]
+    parameters: int
+    precision: str
+    fit_seconds: float
+    resumed_from_epoch: int | None
+    warnings: list[str]
+
+
+class Batch(NamedTuple):
+    """Augmented 8-bit images and their labels."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Items, not fields."""
+        return int(self.labels.shape[0])
+
+
+class Classifier(nn.Module):
+    """An encoder under a linear head."""
+
+    def __init__(self, encoder: Encoder, classes: int, pooling: str, seed: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+        self.head = nn.Linear(encoder.width, classes)
+        generator = torch.Generator().manual_seed(derive_seed("head", seed))
+        nn.init.trunc_normal_(self.head.weight, std=0.02, generator=generator)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Features = self.encoder(images)
+        if self.pooling == "class_token" and features.class_token is not None:
+            pooled = features.class_token
+        elif self.pooling == "mean" and features.class_token is not None:
+            pooled = features.tokens.mean(dim=1)
+        else:
+            pooled = features.pooled
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+class FineTuning:
+    """A classification as the training loop wants it."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        loaded: LoadedModel,
+        settings: ClassificationSettings,
+        images: Sequence[Grey] | Grey,
+        labels: Sequence[int],
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.images = images
+        self.labels = torch.tensor(labels, dtype=torch.long)
+        self.seed = seed
+        self.device = device
+        self.to_input = input_path(loaded, settings)
+        self.plan = accumulate(len(labels), settings.training)
+        # On a GPU the crops of the next steps are cut meanwhile; on the CPU they would only compete.
+        self.threads = 4 if device.type == "cuda" else 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps per epoch."""
+        return len(self.plan)
+
+    def batches(self, epoch: int) -> Iterator[list[Batch]]:
+        """Every training image once, in an order and with crops that hang on seed and epoch alone."""
+        rng = np.random.default_rng(derive_seed("order", self.seed, epoch))
+        order = rng.permutation(len(self.labels))
+        for micros in lookahead(partial(self._cut, epoch, order), self.plan, threads=self.threads):
+            yield [Batch(batch.images.to(self.device), batch.labels.to(self.device)) for batch in micros]
+
+    def loss(self, micro: Batch) -> Tensor:
+        """Cross entropy with the protocol's label smoothing."""
+        logits = self.model(self.to_input(micro.images))
+        return cross_entropy(logits.float(), micro.labels, label_smoothing=self.settings.label_smoothing)
+
+    def _cut(self, epoch: int, order: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
+        batches = []
+        for low, high in step:
+            chosen = order[low:high]
+            rng = np.random.default_rng(derive_seed("augment", self.seed, epoch, low))
+            pieces = augment(
+                [self.images[index] for index in chosen],
+                self.settings.image_size,
+                self.settings.crop,
+                self.settings.horizontal_flip,
+                rng,
+            )
+            batches.append(Batch(pieces, self.labels[torch.from_numpy(chosen)]))
+        return batches
+
+
+def input_path(loaded: LoadedModel, settings: ClassificationSettings) -> Any:
+    """8-bit grey images to this encoder's input, under the task's or the model's own statistics."""
+    mean, std = settings.normalisation.mean, settings.normalisation.std
+    if settings.normalisation.source == "native":
+        mean, std = native_statistics(loaded.contract)  # type: ignore[assignment]
+    return partial(encoder_input, contract=loaded.contract, mean=mean, std=std)
+
+
+def fit_and_predict(
+    loaded: LoadedModel,
+    data: ClassificationData,
+    settings: ClassificationSettings,
+    *,
+    seed: int,
+    twin: Twin = "none",
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    progress: Progress = silent,
+) -> Outcome:
+    """Learns from the training part and scores every class for every test image."""
+    device = device or torch.device("cpu")
+    labels = _labels(data.train, twin, seed)
+    test = _disturbed(load_squares(_sources(data.test), settings.image_size, progress), data.test, twin, seed)
+    if not loaded.trainable:
+        train_images = load_squares(_sources(data.train), settings.image_size, progress)
+        train_images = _disturbed(train_images, data.train, twin, seed)
+        return _linear(loaded, train_images, labels, test, data, seed=seed, progress=progress)
+    if settings.images == "resized":
+        images: Sequence[Grey] | Grey = load_squares(_sources(data.train), settings.image_size, progress)
+    else:
+        images = load_originals(_sources(data.train), progress)
+    images = _disturbed(images, data.train, twin, seed)
+    model = Classifier(loaded.encoder, len(data.classes), settings.pooling, seed).to(device)
+    encoder = model.encoder
+    optimiser = build_optimiser(
+        model,
+        settings.training.optimiser,
+        layer_id=lambda name: (
+            encoder.layer_id(name.removeprefix("encoder.")) if name.startswith("encoder.") else encoder.layer_count + 1
+        ),
+        layer_count=encoder.layer_count,
+    )
+    task = FineTuning(model, loaded, settings, images, labels, seed=seed, device=device)
+    history = train(
+        task,
+        optimiser,
+        settings.training,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        key=key,
+        progress=progress,
+    )
+    precision = resolve_precision(settings.training.precision, device)
+    scores = predict(model, task.to_input, test, device, precision)
+    return Outcome(
+        predictions=_rows(data.test, scores),
+        losses=history.losses,
+        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        precision=precision,
+        fit_seconds=history.seconds,
+        resumed_from_epoch=history.resumed_from_epoch,
+        warnings=history.warnings,
+    )
+
+
+@torch.inference_mode()
+def predict(
+    model: Classifier, to_input: Any, images: Grey, device: torch.device, precision: str
+) -> NDArray[np.float32]:
+    """Scores [N, classes] of 8-bit squares, in batches."""
+    model.eval()
+    scores = []
+    for low in range(0, len(images), PREDICT_BATCH):
+        grey = torch.from_numpy(np.array(images[low : low + PREDICT_BATCH])).to(device)
+        with autocast(device, precision):
+            scores.append(model(to_input(grey)).float().cpu().numpy())
+    return np.concatenate(scores) if scores else np.empty((0, model.head.out_features), dtype=np.float32)
+
+
+def _linear(
+    loaded: LoadedModel,
+    train_images: Grey,
+    labels: Sequence[int],
+    test_images: Grey,
+    data: ClassificationData,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Outcome:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    extract = loaded.encoder.features
+    progress(0, 3, "features of the training part")
+    train_features = extract(list(train_images))
+    progress(1, 3, "linear classifier")
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
+    classifier.fit(train_features, labels)
+    progress(2, 3, "features of the test part")
+    scores = np.full((len(test_images), len(data.classes)), -np.inf, dtype=np.float32)
+    if len(test_images):
+        # A class that the training part lacks (possible under a limit) keeps the lowest score.
+        scores[:, classifier.classes_] = classifier.predict_log_proba(extract(list(test_images)))
+    scores = np.maximum(scores, np.float32(-1e9))
+    progress(3, 3, "predicted")
+    return Outcome(
+        predictions=_rows(data.test, scores),
+        losses=[],
+        parameters=int(classifier[-1].coef_.size + classifier[-1].intercept_.size),
+        precision="fp32",
+        fit_seconds=0.0,
+        resumed_from_epoch=None,
+        warnings=[],
+    )
+
+
+def _sources(chips: Sequence[Chip]) -> list[ImageSource]:
+    return [ImageSource(chip.path, chip.pixel_hash) for chip in chips]
+
+
+def _labels(chips: Sequence[Chip], twin: Twin, seed: int) -> list[int]:
+    labels = [chip.label for chip in chips]
+    if twin == "shuffled_labels":
+        order = np.random.default_rng(derive_seed("shuffled_labels", seed)).permutation(len(labels))
+        return [labels[index] for index in order]
+    return labels
+
+
+def _disturbed(images: Any, chips: Sequence[Chip], twin: Twin, seed: int) -> Any:
+    """The images themselves, or noise of the same shapes for the noise twin."""
+    if twin != "noise_images":
+        return images
+    noise = [
+        np.random.default_rng(derive_seed("noise", seed, chip.image_id)).integers(0, 256, image.shape, dtype=np.uint8)
+        for chip, image in zip(chips, images, strict=True)
+    ]
+    return noise if isinstance(images, list) else np.stack(noise)
+
+
+def _rows(chips: Sequence[Chip], scores: NDArray[np.float32]) -> list[dict[str, Any]]:
+    return [
+        # Nine significant digits give every float32 back exactly; NaN becomes null and counts as no answer.
+        {"image_id": chip.image_id, "scores": [None if np.isnan(v) else float(f"{v:.9g}") for v in row]}
+        for chip, row in zip(chips, scores, strict=True)
+    ]

@@ -1,0 +1,85 @@
+"""Which reader reads which data set, and where its files are: real ones under a data root, else sarworld's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from foundation.errors import MissingError
+from foundation.files import read_json
+from foundation.progress import Progress, silent
+from tasks.catalog import DATASETS
+from tasks.datasets import fusar_air, fusar_ship, sar_acd
+from tasks.datasets.index import DatasetIndex, Listing, index_dataset, require_readable
+
+MARKER = "synthetic.json"
+"""Lies at the root of every rendered data set; its presence makes every record and table say so."""
+
+
+class Reader(NamedTuple):
+    """How a data set is listed."""
+
+    find: Callable[[Path, str], Listing]
+    label_map: str
+    group_exact_duplicates: bool = False
+
+
+READERS: dict[str, Reader] = {
+    "fusar_air": Reader(fusar_air.find, "folders"),
+    "fusar_ship": Reader(fusar_ship.find, "ship15", group_exact_duplicates=True),
+    "sar_acd": Reader(sar_acd.find, "acd6"),
+}
+
+
+class DataSource(NamedTuple):
+    """Where the files of a data set lie."""
+
+    dataset: str
+    root: Path
+
+
+class DataOptions(NamedTuple):
+    """Choices that change what is read."""
+
+    label_map: str | None = None
+    allow_bad: bool = False
+
+
+def find_source(dataset: str, data_root: Path) -> DataSource:
+    """The data set's folder under a data root; the folder itself is accepted as root, too."""
+    info = DATASETS[dataset]
+    for folder in (data_root / info.folder, data_root / dataset, data_root / info.folder.replace("_", "-")):
+        if folder.is_dir():
+            return DataSource(dataset, folder)
+    raise MissingError(
+        f"data set {dataset} ({info.title}) is not under the data root",
+        where=str(data_root / info.folder),
+        way_out=f"source: {info.source}; unpack it there, leave it out of --tasks, "
+        "or run without --data-root for synthetic data",
+    )
+
+
+def read_index(source: DataSource, options: DataOptions = DataOptions(), progress: Progress = silent) -> DatasetIndex:
+    """Lists, opens (once) and checks a data set."""
+    reader = READERS[source.dataset]
+    label_map = options.label_map or reader.label_map
+    listing = reader.find(source.root, label_map)
+    index = index_dataset(
+        source.dataset,
+        source.root,
+        listing,
+        label_map=label_map,
+        world=_world(source.root),
+        progress=progress,
+    )
+    require_readable(index, allow_bad=options.allow_bad)
+    return index
+
+
+def _world(root: Path) -> str | None:
+    marker = root / MARKER
+    if not marker.is_file():
+        return None
+    facts = read_json(marker)
+    return f"sarworld v{facts['world_version']} {facts['size']} seed {facts['seed']}"

@@ -1,0 +1,66 @@
+"""Decoded images, once: kept in the cache per (data set, size) and shared by all models through the page cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.cache import cache_root
+from foundation.files import exclusive, write_atomic
+from foundation.hashing import hash_lines
+from foundation.progress import Progress, silent
+from tasks.datasets.decode import read_grey
+
+Grey = NDArray[np.uint8]
+
+SQUARE_VERSION = 1
+"""Rises when `centre_square` changes what it returns."""
+
+
+class ImageSource(NamedTuple):
+    """An image and the hash of its pixels."""
+
+    path: Path
+    pixel_hash: str
+
+
+def centre_square(grey: Grey, size: int) -> Grey:
+    """The test transform: short side resized to `size`, then the centre square (section 3.1)."""
+    from PIL import Image
+
+    height, width = grey.shape
+    scale = size / min(height, width)
+    new_width, new_height = max(size, round(width * scale)), max(size, round(height * scale))
+    resized = Image.fromarray(grey).resize((new_width, new_height), Image.Resampling.BICUBIC)
+    left, top = (new_width - size) // 2, (new_height - size) // 2
+    return np.asarray(resized, dtype=np.uint8)[top : top + size, left : left + size]
+
+
+def load_squares(sources: Sequence[ImageSource], size: int, progress: Progress = silent) -> Grey:
+    """All images as one read-only array [N, size, size], decoded only where the cache does not have them."""
+    name = hash_lines([f"{SQUARE_VERSION} {size}", *(source.pixel_hash for source in sources)])
+    path = cache_root() / "images" / f"{name[:24]}-{size}.npy"
+    with exclusive(path.with_suffix(".lock")):
+        if not path.exists():
+            squares = np.empty((len(sources), size, size), dtype=np.uint8)
+            for done, source in enumerate(sources):
+                if done % 50 == 0:
+                    progress(done, len(sources), "decoding")
+                squares[done] = centre_square(read_grey(source.path), size)
+            write_atomic(path, lambda stream: np.save(stream, squares))
+    loaded: Grey = np.load(path, mmap_mode="r")
+    return loaded
+
+
+def load_originals(sources: Sequence[ImageSource], progress: Progress = silent) -> list[Grey]:
+    """All images at their own sizes, in memory."""
+    images = []
+    for done, source in enumerate(sources):
+        if done % 50 == 0:
+            progress(done, len(sources), "decoding")
+        images.append(read_grey(source.path))
+    return images

@@ -1,0 +1,220 @@
+"""The shape of the settings. Values live in the TOML files beside this one, each with its source.
+
+Validated before anything heavy is imported. No field has a default that a profile could forget to state, except
+options that are off: what trains a model is written down in full.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimiserSettings(_Settings):
+    """Which optimiser, how fast, and which parameters are decayed."""
+
+    name: Literal["adamw", "adam", "sgd"] = Field(description="optimiser")
+    rate: float = Field(gt=0, description="peak learning rate")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="moments of Adam and AdamW")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(ge=0, description="decay of the decayed parameters")
+    no_decay: tuple[Literal["class_token", "position", "norm", "bias"], ...] = Field(
+        description="kinds of parameters without decay"
+    )
+    layer_decay: float | None = Field(
+        default=None, gt=0, le=1, description="rate factor per layer, counted from the head; None: same rate everywhere"
+    )
+
+
+class ScheduleSettings(_Settings):
+    """How the rate moves from its start to its end."""
+
+    kind: Literal["cosine", "multistep", "poly", "constant"] = Field(description="shape after the warm-up")
+    step: Literal["iteration", "epoch"] = Field(description="how often the rate is set")
+    warmup_epochs: float = Field(default=0.0, ge=0, description="length of the linear warm-up; part of the epochs")
+    warmup_factor: float = Field(default=1.0, gt=0, le=1, description="rate factor at the start of the warm-up")
+    milestones: tuple[int, ...] = Field(default=(), description="multistep: epochs after which the rate falls")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: factor at each milestone")
+    power: float = Field(default=1.0, gt=0, description="poly: exponent")
+    floor: float = Field(default=0.0, ge=0, description="cosine and poly: rate at the end")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScheduleSettings:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        if (self.kind == "multistep") != bool(self.milestones):
+            raise ValueError("milestones belong to multistep, and multistep needs them")
+        return self
+
+
+class TrainingSettings(_Settings):
+    """What the one training loop needs, whatever the task."""
+
+    epochs: int = Field(ge=1, description="passes over the training part")
+    batch: int = Field(ge=1, description="items per optimiser step, over all processes")
+    micro_batch: int = Field(ge=1, description="items per forward pass; gradients are accumulated up to `batch`")
+    optimiser: OptimiserSettings
+    schedule: ScheduleSettings
+    gradient_clip: float | None = Field(default=None, gt=0, description="largest gradient norm; None: not clipped")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        description="auto: bf16 where there is a GPU that has it, else fp32"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingSettings:
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ValueError("the warm-up must be shorter than the training")
+        if self.micro_batch > self.batch:
+            raise ValueError("micro_batch must not exceed batch")
+        if any(milestone >= self.epochs for milestone in self.schedule.milestones):
+            raise ValueError("milestones must lie before the last epoch")
+        return self
+
+
+class Normalisation(_Settings):
+    """Statistics of the pixels fed to the encoder, on the 0..255 scale as the sources print them."""
+
+    source: Literal["task", "native"] = Field(description="task: the numbers here; native: the model card's own")
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class EncoderSettings(_Settings):
+    """Regularisation of the encoder while it is fine-tuned."""
+
+    dropout: float = Field(ge=0, lt=1, description="dropout in the MLPs and projections")
+    drop_path: float = Field(ge=0, lt=1, description="stochastic depth at the last block")
+
+
+class RandomCrop(_Settings):
+    """Random resized crop."""
+
+    scale: tuple[float, float] = Field(description="share of the area")
+    ratio: tuple[float, float] = Field(description="width over height")
+
+
+class ClassificationSettings(_Settings):
+    """Section 3.1 of the task specification."""
+
+    training: TrainingSettings
+    encoder: EncoderSettings
+    normalisation: Normalisation
+    image_size: int = Field(ge=8, description="side of the encoder's input")
+    images: Literal["original", "resized"] = Field(
+        description="what the training crops are cut from: the decoded file, or its test-time square"
+    )
+    crop: RandomCrop
+    horizontal_flip: float = Field(ge=0, le=1, description="probability")
+    pooling: Literal["class_token", "mean"] = Field(
+        description="feature under the linear head; encoders without a class token always use the mean"
+    )
+    label_smoothing: float = Field(ge=0, lt=1)
+
+
+class DetectionSettings(_Settings):
+    """Section 4.1 of the task specification."""
+
+    training: TrainingSettings
+    encoder: EncoderSettings
+    normalisation: Normalisation
+    image_size: int = Field(ge=32, description="side of the padded square")
+    resize_range: tuple[float, float] = Field(description="random scale of the longest side in training")
+    horizontal_flip: float = Field(ge=0, le=1)
+    smallest_box: float = Field(description="boxes with a side below this many pixels are dropped")
+    smallest_image: int = Field(description="images with a side below this are left out of training")
+    window: int = Field(ge=1, description="side of the attention windows, in patches")
+    global_blocks: tuple[int, ...] = Field(description="blocks with global attention")
+    pyramid_strides: tuple[int, ...]
+    pyramid_channels: int = Field(ge=1)
+    anchor_scale: float = Field(gt=0, description="anchor side over stride")
+    anchor_ratios: tuple[float, ...]
+    rpn_convolutions: int
+    rpn_positive_iou: float
+    rpn_negative_iou: float
+    rpn_samples: int
+    rpn_positive_share: float
+    rpn_proposals_train: tuple[int, int] = Field(description="before and after suppression")
+    rpn_proposals_test: tuple[int, int] = Field(description="before and after suppression")
+    rpn_suppression_iou: float
+    roi_size: int
+    roi_convolutions: int
+    roi_hidden: int
+    roi_samples: int
+    roi_positive_share: float
+    roi_positive_iou: float
+    roi_delta_scale: tuple[float, float, float, float]
+    box_loss: Literal["l1"]
+    test_score: float
+    test_suppression_iou: float
+    test_detections: int
+    few_shot_share: float = Field(gt=0, le=1, description="AIR-F: share of the training pool that is kept")
+
+
+class SegmentationSettings(_Settings):
+    """Section 5.1 of the task specification."""
+
+    training: TrainingSettings
+    encoder: EncoderSettings
+    normalisation: Normalisation
+    tile: int = Field(ge=8, description="side of the tiles")
+    stride: int = Field(ge=1, description="step between tiles")
+    augment: bool = Field(description="flips and quarter turns")
+    decoder_blocks: int = Field(ge=1)
+    decoder_dropout: float = Field(ge=0, lt=1)
+    ignore_label: int
+
+
+class _LanguageSettings(_Settings):
+    training: TrainingSettings
+    encoder: EncoderSettings
+    normalisation: Normalisation
+    image_size: int = Field(ge=8)
+    losses: tuple[Literal["itc", "itm", "mlm", "lm"], ...] = Field(description="losses of Table 5")
+    max_tokens: int = Field(ge=1, description="word pieces of a text, Table 5")
+    intensity_jitter: float = Field(ge=0, description="the only augmentation that cannot falsify a position")
+    init_text: Literal["bert", "model"] = Field(description="initialisation of the parts that are not visual")
+
+
+class RetrievalSettings(_LanguageSettings):
+    """Section 7 of the task specification."""
+
+    momentum: float
+    embedding: int
+    temperature: float
+    temperature_range: tuple[float, float]
+    distillation_alpha: float
+    distillation_rise_epochs: int
+    queue: int = Field(description="capped at four times the training pairs")
+    rerank: int = Field(ge=0, description="candidates scored again with the matching head; 0: none")
+
+
+class CaptionSettings(_LanguageSettings):
+    """Section 8 of the task specification."""
+
+    prompt: str = Field(description="fixed start of every caption; carries no loss, cut from the output")
+    beams: int = Field(ge=1)
+    generated_tokens: tuple[int, int] = Field(description="shortest and longest output")
+
+
+class VqaSettings(_LanguageSettings):
+    """Section 9 of the task specification."""
+
+    joint: bool = Field(description="one model for all six tasks instead of one each")
+    answering: Literal["rank", "generate"]
+    beams: int = Field(ge=1)
+    generated_tokens: int = Field(ge=1)
+
+
+TaskSettings = (
+    ClassificationSettings
+    | DetectionSettings
+    | SegmentationSettings
+    | RetrievalSettings
+    | CaptionSettings
+    | VqaSettings
+)

@@ -1,0 +1,107 @@
+"""Other networks of timm fit the same interface."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+
+from adapters.interface import Encoder
+from adapters.load import load
+from adapters.registry import select
+from adapters.timm_encoder import TimmEncoder
+from foundation.errors import UsageError
+
+# One of each family: convolutional with batch norm, convolutional with layer norm, windowed attention.
+NETWORKS = {
+    "resnet10t": [2, 4, 8, 16, 32],
+    "convnext_atto": [4, 8, 16, 32],
+    "swin_tiny_patch4_window7_224": [4, 8, 16, 32],
+}
+
+
+def built(name: str, seed: int = 0) -> TimmEncoder:
+    encoder = load(select(f"timm:{name}")[0], image_size=64, seed=seed, drop_path=0.1).encoder
+    assert isinstance(encoder, TimmEncoder)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_maps_tokens_and_pooled_features_belong_together(name: str) -> None:
+    encoder = built(name)
+    assert isinstance(encoder, Encoder)
+    with torch.no_grad():
+        batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        features, maps = encoder(batch), encoder.maps(batch)
+    assert [one.stride for one in maps] == NETWORKS[name]
+    for one in maps:
+        assert one.values.shape[2:] == (64 // one.stride, 64 // one.stride)
+    assert features.class_token is None
+    assert features.grid == (2, 2)
+    assert features.pooled.shape == (2, encoder.width)
+    torch.testing.assert_close(features.tokens.mean(dim=1), features.pooled)
+    torch.testing.assert_close(features.tokens[:, 1], maps[-1].values[:, :, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "last", "after"),
+    [
+        ("resnet10t", "network.conv1.0.weight", "network.layer4.0.conv1.weight", None),
+        ("convnext_atto", "network.stem.0.weight", "network.stages.3.blocks.0.gamma", "network.head.norm.weight"),
+    ],
+)
+def test_layers_are_numbered_by_stage(name: str, stem: str, last: str, after: str | None) -> None:
+    encoder = built(name)
+    names = {parameter for parameter, _ in encoder.named_parameters()}
+    assert {stem, last} <= names
+    assert (encoder.layer_id(stem), encoder.layer_id(last), encoder.layer_count) == (0, 4, 4)
+    if after:
+        assert after in names
+        assert encoder.layer_id(after) == 5
+
+
+def test_the_seed_decides_the_start_and_the_global_random_state_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = built("resnet10t", 1), built("resnet10t", 1), built("resnet10t", 2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    weight = "network.layer1.0.conv1.weight"
+    assert torch.equal(first.state_dict()[weight], again.state_dict()[weight])
+    assert not torch.equal(first.state_dict()[weight], other.state_dict()[weight])
+
+
+def test_a_name_unknown_to_timm_is_answered_with_near_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        load(select("timm:resnet81")[0], image_size=64, seed=0)
+    assert "resnet18" in caught.value.way_out
+
+
+def test_weights_that_timm_cannot_get_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from foundation.errors import MissingError
+
+    true_create = timm.create_model
+
+    def offline(name: str, pretrained: bool = False, **options: object) -> object:
+        if pretrained:
+            raise OSError("no route to host")
+        return true_create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(MissingError, match="no route to host") as caught:
+        load(select("timm:resnet10t@pretrained")[0], image_size=64, seed=0)
+    assert "cache" in caught.value.way_out
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+def test_statistics_come_with_timms_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_create = timm.create_model
+
+    def without_download(name: str, *, pretrained: bool, **options: object) -> object:
+        assert pretrained
+        return true_create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_download)
+    model = load(select(f"timm:{name}@pretrained")[0], image_size=64, seed=0)
+    config = true_create(name).pretrained_cfg
+    assert model.contract.mean == tuple(config["mean"])
+    assert model.weights_hash
+    assert model.report.matched
