@@ -41,8 +41,8 @@ def write_atomic(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
             fill(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
         if temporary is not None:

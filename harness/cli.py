@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foundation.errors import BenchError
-from foundation.rooms import require_own_rooms
+from foundation.commandline import run_app
 
 if TYPE_CHECKING:
     from harness.request import RunRequest
@@ -31,9 +29,9 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
 Out = Annotated[Path, typer.Option("--out", help="folder of the records", show_default=True)]
-WeightsRoot = Annotated[Optional[Path], typer.Option("--weights-root", help="folder of published weights")]
+WeightsRoot = Annotated[Path | None, typer.Option("--weights-root", help="folder of published weights")]
 DataRoot = Annotated[
-    Optional[Path], typer.Option("--data-root", help="folder of the real data sets; without it: the synthetic world")
+    Path | None, typer.Option("--data-root", help="folder of the real data sets; without it: the synthetic world")
 ]
 
 
@@ -42,23 +40,12 @@ def main() -> None:
     run_app(app)
 
 
-def run_app(application: typer.Typer) -> None:
-    """Runs a command line of this project."""
-    try:
-        require_own_rooms()
-        application()
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away, e.g. `| head`
-        sys.exit(141)
+def _examples(*lines: str) -> str:
+    """Examples below a command's options, kept line by line."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _with_request(name: str, examples: str) -> Callable[[Callable[[RunRequest, bool], int]], Callable[..., None]]:
+def _with_request(name: str, *examples: str) -> Callable[[Callable[[RunRequest, bool], int]], Callable[..., None]]:
     """Registers a command that takes a whole request; the options stand here once."""
 
     def register(action: Callable[[RunRequest, bool], int]) -> Callable[..., None]:
@@ -75,12 +62,12 @@ def _with_request(name: str, examples: str) -> Callable[[Callable[[RunRequest, b
             weights_root: WeightsRoot = None,
             out: Out = Path("runs"),
             model_file: Annotated[
-                Optional[list[Path]], typer.Option(help="TOML file with further model cards; repeatable")
+                list[Path] | None, typer.Option(help="TOML file with further model cards; repeatable")
             ] = None,
             world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
-            label_map: Annotated[Optional[list[str]], typer.Option(help="e.g. fusar_ship=ship7; repeatable")] = None,
+            label_map: Annotated[list[str] | None, typer.Option(help="e.g. fusar_ship=ship7; repeatable")] = None,
             allow_bad: Annotated[bool, typer.Option("--allow-bad", help="go on with many unreadable images")] = False,
-            limit: Annotated[Optional[int], typer.Option(min=1, help="at most this many images per part")] = None,
+            limit: Annotated[int | None, typer.Option(min=1, help="at most this many images per part")] = None,
             twin: Annotated[str, typer.Option(help="sanity twin: none, shuffled_labels, noise_images")] = "none",
             jobs: Annotated[
                 int, typer.Option("--jobs", "-j", min=0, help="cells at a time; 0: as the machine allows")
@@ -111,14 +98,14 @@ def _with_request(name: str, examples: str) -> Callable[[Callable[[RunRequest, b
             )
             raise typer.Exit(action(request, as_json))
 
-        command.__doc__ = f"{action.__doc__}\n\nExamples:\n\n\b\n{examples}"
-        app.command(name)(command)
+        command.__doc__ = action.__doc__
+        app.command(name, epilog=_examples(*examples))(command)
         return command
 
     return register
 
 
-@_with_request("run", "  harness run --models all --tasks vision\n  harness run -m random-mini -t sar_acd --seeds 0-2")
+@_with_request("run", "harness run --models all --tasks vision", "harness run -m random-mini -t sar_acd --seeds 0-2")
 def run(request: RunRequest, as_json: bool) -> int:
     """Compute every cell that is not done yet, then write the table."""
     from harness.commands import run as action
@@ -126,7 +113,7 @@ def run(request: RunRequest, as_json: bool) -> int:
     return action(request, as_json)
 
 
-@_with_request("resume", "  harness resume --models all --tasks vision")
+@_with_request("resume", "harness resume --models all --tasks vision")
 def resume(request: RunRequest, as_json: bool) -> int:
     """Go on with an interrupted run; the same as running again."""
     from harness.commands import run as action
@@ -134,7 +121,7 @@ def resume(request: RunRequest, as_json: bool) -> int:
     return action(request, as_json)
 
 
-@_with_request("plan", "  harness plan --models all --tasks all\n  harness plan --profile paper --data-root /data")
+@_with_request("plan", "harness plan --models all --tasks all", "harness plan --profile paper --data-root /data")
 def plan(request: RunRequest, as_json: bool) -> int:
     """Show which cells a run would compute, and why the others cannot be."""
     from harness.commands import plan as action
@@ -142,7 +129,7 @@ def plan(request: RunRequest, as_json: bool) -> int:
     return action(request, as_json)
 
 
-@_with_request("status", "  harness status\n  harness status --json")
+@_with_request("status", "harness status", "harness status --json")
 def status(request: RunRequest, as_json: bool) -> int:
     """Show how far a run is, which cells failed and what is damaged."""
     from harness.commands import status as action
@@ -150,77 +137,50 @@ def status(request: RunRequest, as_json: bool) -> int:
     return action(request, as_json)
 
 
-@app.command("list")
+@app.command("list", epilog=_examples("harness list", "harness list tasks", "harness list remoteclip-vit-b-32"))
 def list_names(
     what: Annotated[str, typer.Argument(help="models, groups, tasks, profiles, or the id of one of them")] = "models",
     weights_root: WeightsRoot = None,
     as_json: Json = False,
 ) -> None:
-    """List models, groups, tasks or profiles; or show one in full.
-
-    Examples:
-
-    \b
-      harness list
-      harness list tasks
-      harness list remoteclip-vit-b-32
-    """
+    """List models, groups, tasks or profiles; or show one in full."""
     from harness.commands import list_names as action
 
     raise typer.Exit(action(what, weights_root, as_json))
 
 
-@app.command("report")
+@app.command("report", epilog=_examples("harness report", "harness report --format latex > table4.tex"))
 def report(
     table: Annotated[int, typer.Option(help="table of the paper: 4 or 6")] = 4,
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv or latex")] = "text",
-    profile: Annotated[Optional[str], typer.Option(help="needed where records of several profiles are stored")] = None,
+    profile: Annotated[str | None, typer.Option(help="needed where records of several profiles are stored")] = None,
     out: Out = Path("runs"),
     weights_root: WeightsRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Write the paper's table with our rows in it, from the stored records.
-
-    Examples:
-
-    \b
-      harness report
-      harness report --format latex > table4.tex
-    """
+    """Write the paper's table with our rows in it, from the stored records."""
     from harness.commands import report as action
 
     raise typer.Exit(action(table, form, profile, out, weights_root, as_json))
 
 
-@app.command("score")
+@app.command("score", epilog=_examples("harness score --check"))
 def score(
     out: Out = Path("runs"),
     check: Annotated[bool, typer.Option("--check", help="change nothing; exit 5 if a number moved")] = False,
     as_json: Json = False,
 ) -> None:
-    """Score all stored predictions again, without models or data.
-
-    Examples:
-
-    \b
-      harness score --check
-    """
+    """Score all stored predictions again, without models or data."""
     from harness.commands import score as action
 
     raise typer.Exit(action(out, check, as_json))
 
 
-@app.command("doctor")
+@app.command("doctor", epilog=_examples("harness doctor --data-root /data"))
 def doctor(
     out: Out = Path("runs"), data_root: DataRoot = None, weights_root: WeightsRoot = None, as_json: Json = False
 ) -> None:
-    """Check this machine: Python, libraries, GPU, folders, disk. Exit 5 if something stands in the way.
-
-    Examples:
-
-    \b
-      harness doctor --data-root /data
-    """
+    """Check this machine: Python, libraries, GPU, folders, disk. Exit 5 if something stands in the way."""
     from harness.commands import doctor as action
 
     raise typer.Exit(action(out, data_root, weights_root, as_json))

@@ -100,6 +100,7 @@ def status(request: RunRequest, as_json: bool) -> int:
 def list_names(what: str, weights_root: Path | None, as_json: bool) -> int:
     """Prints names, or one thing in full."""
     data: Any
+    rows: list[tuple[str, ...]]
     if what == "models":
         cards = [(card, weight_state(card, weights_root)) for card in catalog().values()]
         data = [{**card.model_dump(mode="json"), "state": state.model_dump()} for card, state in cards]

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from foundation.progress import Progress
+from foundation.progress import Progress, silent
 from harness.engines.events import Advanced, Event, Failed, Finished, Started
 from harness.plan import PlannedCell
 from results.record import CellId
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 HEARTBEAT = 15.0
 """Seconds between two lines about a running cell where there is no terminal."""
@@ -90,6 +90,7 @@ class PlainDisplay:
         self.spoke = time.monotonic()
 
     def __call__(self, event: Event) -> None:
+        """Prints what is worth a line."""
         self.tally.take(event)
         count = f"[{self.tally.finished + self.tally.failed}/{self.total}]"
         if isinstance(event, Finished):
@@ -114,6 +115,7 @@ class LiveDisplay:
         self.lines: list[str] = []
 
     def __call__(self, event: Event) -> None:
+        """Takes note; the view is drawn several times a second."""
         self.tally.take(event)
         if isinstance(event, Finished):
             self.lines.append(f"[green]ok[/]    {name_of(event.cell)}: {event.headline} in {duration(event.seconds)}")
@@ -159,7 +161,7 @@ def show_run(cells: Sequence[PlannedCell], *, quiet: bool) -> Iterator[Display]:
 def show_progress(*, quiet: bool) -> Iterator[Progress]:
     """Progress of preparations: a bar in a terminal, a line per piece of work elsewhere."""
     if quiet:
-        yield lambda done, total, note="": None
+        yield silent
     elif sys.stderr.isatty():
         yield from _bar()
     else:

@@ -47,8 +47,6 @@ def examine(out: Path, data_root: Path | None, weights_root: Path | None) -> lis
 
 def _python() -> Finding:
     text = f"Python {platform.python_version()} at {sys.prefix}"
-    if sys.version_info < (3, 11):
-        return Finding("python", "problem", text, "install Python 3.11 or newer")
     return Finding("python", "ok", text)
 
 

@@ -1,5 +1,7 @@
-"""Which cells a request means, and what is left to do for each: decided without loading a model or opening an image
-that was opened before."""
+"""Which cells a request means, and what is left to do for each.
+
+Decided without loading a model and without opening an image that was opened before.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from adapters.card import ModelCard, WeightState
 from adapters.registry import load_model_file, select, weight_state
 from foundation.cache import cached_file_hash
 from foundation.errors import MissingError, UsageError
+from foundation.hashing import hash_value
 from foundation.progress import Progress, silent
 from harness.keys import key_parts, scoring_hash, settings_hash
 from harness.request import RunRequest, check_profile
-from foundation.hashing import hash_value
 from results.record import CellId, Failure, Record
 from results.store import Store
 from tasks.catalog import DATASETS, TASKS, select_columns
@@ -151,11 +153,11 @@ def _refuse_named_but_missing(
 def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progress: Progress) -> DataState:
     options = DataOptions(request.label_maps.get(dataset), request.allow_bad)
     if request.data_root is None:
-        from tasks.sarworld.build import default_world, default_world_path
+        from tasks.sarworld.cache import default_world, default_world_path
 
         world = default_world_path(request.world)
         if build_world:
-            world = default_world(request.world, progress=progress)
+            world = default_world(request.world, workers=request.jobs, progress=progress)
         elif not world.is_dir():
             return DataState(dataset, reason="the synthetic world is not built yet", will_be_built=True)
         source = DataSource(dataset, world / DATASETS[dataset].folder)

@@ -37,7 +37,7 @@ def augment(
     """Crops, resizes (bicubic, antialiased) and flips; returns 8-bit grey [B, size, size]."""
     out = torch.empty((len(images), size, size), dtype=torch.uint8)
     for position, image in enumerate(images):
-        top, left, height, width = random_crop_box(*image.shape, crop, rng)
+        top, left, height, width = random_crop_box(image.shape[0], image.shape[1], crop, rng)
         piece = torch.from_numpy(np.array(image[top : top + height, left : left + width]))
         resized = interpolate(piece[None, None].float(), size=(size, size), mode="bicubic", antialias=True)
         grey = resized[0, 0].round_().clamp_(0, 255).to(torch.uint8)

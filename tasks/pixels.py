@@ -1,4 +1,4 @@
-"""SAR amplitude to 8 bit, the way every reader and the synthetic world do it (section 2.2 of the task specification)."""
+"""SAR amplitude to 8 bit, one way for all readers (section 2.2 of the task specification)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def rate_at(schedule: ScheduleSettings, *, peak: float, epochs: int, position: f
     if schedule.kind == "cosine":
         return schedule.floor + (peak - schedule.floor) * 0.5 * (1 + math.cos(math.pi * share))
     if schedule.kind == "poly":
-        return schedule.floor + (peak - schedule.floor) * (1 - share) ** schedule.power
+        return schedule.floor + (peak - schedule.floor) * math.pow(1 - share, schedule.power)
     if schedule.kind == "multistep":
         return peak * schedule.gamma ** sum(position >= milestone for milestone in schedule.milestones)
     return peak

@@ -151,7 +151,7 @@ def _step(
     for micro in micros:
         with context:
             loss = task.loss(micro) * (len(micro) / items)
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         total = total.to(loss.device) + loss.detach().float()
     if settings.gradient_clip is not None:
         scaler.unscale_(optimiser)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from adapters.interface import Encoder, Features, LoadedModel
+from adapters.interface import Encoder, FeatureExtractor, Features, LoadedModel
 from adapters.sar_input import encoder_input, native_statistics
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
@@ -66,6 +66,7 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Scores [B, classes] of the encoder's input."""
         features: Features = self.encoder(images)
         if self.pooling == "class_token" and features.class_token is not None:
             pooled = features.class_token
@@ -168,7 +169,7 @@ def fit_and_predict(
     else:
         images = load_originals(_sources(data.train), progress)
     images = _disturbed(images, data.train, twin, seed)
-    model = Classifier(loaded.encoder, len(data.classes), settings.pooling, seed).to(device)
+    model = Classifier(cast(Encoder, loaded.encoder), len(data.classes), settings.pooling, seed).to(device)
     encoder = model.encoder
     optimiser = build_optimiser(
         model,
@@ -230,7 +231,7 @@ def _linear(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    extract = loaded.encoder.features
+    extract = cast(FeatureExtractor, loaded.encoder).features
     progress(0, 3, "features of the training part")
     train_features = extract(list(train_images))
     progress(1, 3, "linear classifier")

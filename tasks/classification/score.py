@@ -35,7 +35,7 @@ def ranks(scores: Scores, labels: Labels, mode: Literal["against", "library"] = 
         ties = equal.sum(axis=1) - 1
     else:
         ties = (equal & (np.arange(scores.shape[1]) < labels[:, None])).sum(axis=1)
-    placed = (better + ties).astype(np.int64)
+    placed: NDArray[np.int64] = (better + ties).astype(np.int64)
     placed[np.isnan(scores).any(axis=1)] = scores.shape[1]
     return placed
 

@@ -46,6 +46,9 @@ class DataOptions(NamedTuple):
     allow_bad: bool = False
 
 
+AS_FOUND = DataOptions()
+
+
 def find_source(dataset: str, data_root: Path) -> DataSource:
     """The data set's folder under a data root; the folder itself is accepted as root, too."""
     info = DATASETS[dataset]
@@ -60,7 +63,7 @@ def find_source(dataset: str, data_root: Path) -> DataSource:
     )
 
 
-def read_index(source: DataSource, options: DataOptions = DataOptions(), progress: Progress = silent) -> DatasetIndex:
+def read_index(source: DataSource, options: DataOptions = AS_FOUND, progress: Progress = silent) -> DatasetIndex:
     """Lists, opens (once) and checks a data set."""
     reader = READERS[source.dataset]
     label_map = options.label_map or reader.label_map

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from tasks.pixels import mean_clip_uint8
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-
 
 def read_raw(path: Path) -> NDArray[Any]:
     """The samples as the file holds them, one channel."""

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from foundation.errors import MissingError, UsageError
-from tasks.datasets.decode import SUFFIXES
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+"""Image files of the accepted kinds, by ending."""
 
 
 def images_below(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from foundation.hashing import hash_bytes
 from foundation.seeds import derive_seed
 from tasks.sarworld.clutter import (
     CLASSES,
@@ -94,6 +95,13 @@ def amplitude(chip: Chip, seed: int) -> NDArray[np.float32]:
     return np.sqrt(intensity(rng, power, product, coherent)).astype(np.float32)
 
 
+def rounded_hash(image: NDArray[np.float32]) -> str:
+    """Hash of an amplitude image to a thousandth of a decibel: how images are compared (section 14.7)."""
+    decibels = 20 * np.log10(np.maximum(image, np.float32(1e-6)).astype(np.float64))
+    thousandths = np.rint(decibels * 1000).astype("<i4")
+    return hash_bytes(repr(image.shape).encode() + thousandths.tobytes())
+
+
 Scene = tuple[tuple[int, int], Placed, Ground, list[Scatterers]]
 
 
@@ -161,7 +169,7 @@ def _aircraft_ground(rng: np.random.Generator, shape: tuple[int, int], product: 
     elif kind < 0.72:
         beyond = np.full(shape, 1e3)
     shoulder = (beyond <= 0) & (beyond > -SHOULDER_WIDTH_M)
-    return Ground((beyond > 0).astype(np.int64), SHOULDER_GAIN_DB * shoulder, ("tarmac", "grass"))
+    return Ground((beyond > 0).astype(np.int64), np.where(shoulder, SHOULDER_GAIN_DB, 0.0), ("tarmac", "grass"))
 
 
 def _vehicles(rng: np.random.Generator, shape: tuple[int, int], product: Sensor) -> Scatterers:
@@ -242,12 +250,13 @@ def _coordinates(shape: tuple[int, int], product: Sensor) -> tuple[Floats, Float
 
 def _clutter_power(rng: np.random.Generator, ground: Ground, product: Sensor, view: View) -> Floats:
     gains = scene_gains(rng)
-    power = np.zeros(ground.classes.shape)
+    shape = (ground.classes.shape[0], ground.classes.shape[1])
+    power = np.zeros(shape)
     for index, name in enumerate(ground.names):
         inside = ground.classes == index
         if inside.any():
             entry = CLASSES[name]
-            field = texture(rng, power.shape, product.pixel_m, entry.nu, entry.correlation_m)
+            field = texture(rng, shape, product.pixel_m, entry.nu, entry.correlation_m)
             power[inside] = mean_power(name, product, view.incidence_deg, gains[name]) * field[inside]
     shaped: Floats = power * 10 ** (ground.gain_db / 10)
     return shaped

@@ -121,10 +121,10 @@ def _oversampling(count: int, sensor: Sensor) -> Floats:
 def intensity(rng: np.random.Generator, power: Floats, sensor: Sensor, coherent: NDArray[Any] | None = None) -> Floats:
     """Looks of clutter of mean `power`, noise and coherent scatterers, averaged in intensity."""
     amplitude = np.sqrt(power + 10 ** (sensor.noise_floor_db / 10))
-    fields = speckle(rng, power.shape, sensor) * amplitude  # type: ignore[arg-type]
+    fields = speckle(rng, power.shape, sensor) * amplitude
     if coherent is not None:
         fields = fields + coherent
-    averaged: Floats = (fields.real**2 + fields.imag**2).mean(axis=0)
+    averaged: Floats = np.mean(fields.real**2 + fields.imag**2, axis=0)
     return averaged
 
 
@@ -145,4 +145,5 @@ def mean_power(name: str, sensor: Sensor, incidence_deg: float, gain_db: float =
 def swell_db(x: Floats, y: Floats, wavelength_m: float, heading: float, phase: float) -> Floats:
     """The sinus of the swell in dB, 3 dB from trough to crest on either side of zero mean."""
     along = x * np.cos(heading) + y * np.sin(heading)
-    return 0.5 * SWELL_DB * np.sin(2 * np.pi * along / wavelength_m + phase)
+    level: Floats = 0.5 * SWELL_DB * np.sin(2 * np.pi * along / wavelength_m + phase)
+    return level

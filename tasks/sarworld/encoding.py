@@ -37,7 +37,8 @@ def tiff16(amplitude: NDArray[np.float32]) -> bytes:
 
 def _peak_uint8(amplitude: NDArray[np.float32], white: float) -> NDArray[np.uint8]:
     peak = max(float(np.quantile(amplitude, white)), 1e-12)
-    return np.rint(np.minimum(amplitude / peak, 1.0) * 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(np.minimum(amplitude / peak, 1.0) * 255).astype(np.uint8)
+    return grey
 
 
 def _tiff(pixels: NDArray[Any]) -> bytes:

@@ -48,7 +48,7 @@ class Scatterers:
 
 def pixel_centres(count: int, pixel_m: float) -> Floats:
     """Coordinates in metres of `count` pixels around zero."""
-    return (np.arange(count) - (count - 1) / 2) * pixel_m
+    return np.asarray((np.arange(count) - (count - 1) / 2) * pixel_m, dtype=np.float64)
 
 
 @lru_cache(maxsize=8)

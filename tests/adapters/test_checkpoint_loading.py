@@ -55,6 +55,10 @@ def encoder_of(model: LoadedModel) -> PlainViT:
     return model.encoder.eval()
 
 
+# torch announces that it hands TorchScript archives on, before it refuses them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*TorchScript archive:UserWarning")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ckpt.pth"
@@ -107,6 +111,14 @@ def test_the_usual_wrappings_are_understood(path: Path, wrap: Callable[[State], 
         torch.testing.assert_close(value, state[name], atol=1e-3, rtol=0)
     assert set(model.report.matched) == state.keys()
     assert model.report.missing == model.report.unexpected == model.report.reshaped == ()
+
+
+def test_floating_tensors_come_back_as_float32_and_whole_numbers_as_they_are(path: Path) -> None:
+    torch.save({"a": torch.ones(2).bfloat16(), "b": torch.arange(3), "epoch": 4}, path)
+    assert {name: value.dtype for name, value in read_checkpoint(path).items()} == {
+        "a": torch.float32,
+        "b": torch.int64,
+    }
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:

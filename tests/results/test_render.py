@@ -137,6 +137,16 @@ def test_text_is_aligned_and_fits_a_terminal(table: Table) -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
+def test_text_sets_decimal_points_under_each_other(make_record: MakeRecord) -> None:
+    rows = [TableRow(name, name, "mini") for name in ("a", "b", "c")]
+    records = [
+        make_record(row.model, values={"top1": value}) for row, value in zip(rows, (9.0, 81.5, 100.0), strict=True)
+    ]
+    lines = to_text(build_table(4, rows, records)).splitlines()
+    points = {next(line for line in lines if line.startswith(f" {row.name} ")).index(".") for row in rows}
+    assert len(points) == 1
+
+
 def test_text_counts_seeds_in_the_cell_when_they_differ(make_record: MakeRecord) -> None:
     rows = [TableRow("a", "A", "mini"), TableRow("b", "B", "mini")]
     records = [make_record(model, seed=seed) for model, seeds in (("a", 2), ("b", 3)) for seed in range(seeds)]

@@ -256,8 +256,8 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_record_or_none(tmp_path: P
     record = make_record().model_copy(update={"warnings": tuple("x" * 80 for _ in range(500))})
     store = Store(tmp_path / "runs")
     moments = random.Random(0)
-    interrupted, end = 0, time.monotonic() + 6
-    while time.monotonic() < end and interrupted < 12:
+    interrupted, end = 0, time.monotonic() + 8
+    while time.monotonic() < end and interrupted < 25:
         with _writer(record, tmp_path) as process:
             assert process.stdout is not None and process.stdout.readline() == b"ready\n"
             time.sleep(moments.uniform(0, 0.02))

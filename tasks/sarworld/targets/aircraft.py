@@ -17,7 +17,7 @@ from foundation.names import unknown_name
 from tasks.sarworld.targets.plan import Plan
 
 # Section 14.3: engines +12 dB, nose and tail +9 dB over the lines of fuselage and wings.
-LINE_DB = -3.0  # our choice: with a 1 m cell a line stands some 14 dB above tarmac and noise
+LINE_DB = 0.0  # our choice: with a 1 m cell a line stands some 17 dB above tarmac and noise
 ENGINE_DB = LINE_DB + 12.0
 NOSE_DB = TAIL_DB = LINE_DB + 9.0
 _FLASH_DB = 8.0  # gain of a fuselage or wing line seen broadside

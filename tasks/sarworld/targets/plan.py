@@ -19,7 +19,7 @@ Point = tuple[float, float]
 
 LOSS_PROBABILITY = 0.2  # section 14.3: each scatterer lost
 JITTER_DB = 2.0  # section 14.3
-# Our choice, from looking at real chips: a few points shine far above their neighbours, as edges happen to face the beam.
+# Our choice, from looking at real chips: a few points shine far above their neighbours.
 GLINT_PROBABILITY, GLINT_MEAN_DB, GLINT_MOST_DB = 0.1, 5.0, 12.0
 _ANY_DIRECTION = (0.0, 0.0)
 

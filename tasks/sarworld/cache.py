@@ -1,0 +1,26 @@
+"""The world that is there when no data are configured: built once into a cache, shared by all runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foundation.cache import cache_root as default_cache_root
+from foundation.progress import Progress, silent
+from tasks.sarworld.build import build
+from tasks.sarworld.layouts import WORLD_VERSION, Size
+
+
+def default_world_path(size: Size = "mini", seed: int = 0, cache_root: Path | None = None) -> Path:
+    """Where that world lies once it is built."""
+    return (cache_root or default_cache_root()) / "sarworld" / f"v{WORLD_VERSION}-{size}-seed{seed}"
+
+
+def default_world(
+    size: Size = "mini", seed: int = 0, cache_root: Path | None = None, progress: Progress = silent, workers: int = 1
+) -> Path:
+    """The folder of that world, built on first use; later calls look and return.
+
+    Two processes that ask at once are safe: the second waits for the first and finds the world finished.
+    """
+    root = default_world_path(size, seed, cache_root)
+    return build(root, size, seed, workers=workers, progress=progress).root

@@ -1,0 +1,90 @@
+"""The `klip` command as a user meets it: output, exit codes, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from klip.cli import main
+from klip.text import TARGET_FIELDS
+
+
+def klip(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["klip", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def record(image_id: str, **values: str) -> str:
+    return json.dumps({"id": image_id, **dict.fromkeys(TARGET_FIELDS, "one"), **values}) + "\n"
+
+
+def test_settings_show_what_the_preset_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert klip(monkeypatch, "settings", "--preset", "recommended") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "(paper: " in line] == [
+        "text.segment_dropout       0.15  (paper: 0.0)",
+        "optim.clip_norm            1.0  (paper: 0.0)",
+    ]
+
+
+def test_settings_as_json_are_one_object(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert klip(monkeypatch, "settings", "--size", "tiny", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["model"]["size"] == "tiny"
+    assert data["loss"]["lambda"] == [1.0, 1.0, 1.0]
+
+
+def test_an_unknown_preset_exits_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert klip(monkeypatch, "settings", "--preset", "papers") == 2
+    assert "did you mean paper?" in capsys.readouterr().err
+
+
+def test_a_whole_corpus_exits_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(record("a") + record("b") + record("c", Size=""), encoding="utf-8")
+    assert klip(monkeypatch, "text", "check", str(path)) == 0
+    out = capsys.readouterr().out
+    assert "target: 3 records" in out
+    assert "Size 33.3%" in out
+    assert "1 records repeat another, in 1 groups\n  a, b" in out
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_damaged_records_are_listed_and_exit_5(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: list[str]
+) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(record("a") + "{broken\n" + record("a"), encoding="utf-8")
+    assert klip(monkeypatch, "text", "check", str(path), *form) == 5
+    streams = capsys.readouterr()
+    assert f"{path}:2" in streams.out
+    assert f"{path}:3" in streams.out
+    assert "2 damaged records" in streams.err
+    if form:
+        assert len(json.loads(streams.out)["damaged"]) == 2
+
+
+def test_an_empty_corpus_exits_5_and_an_absent_one_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.touch()
+    assert klip(monkeypatch, "text", "check", str(path)) == 5
+    assert klip(monkeypatch, "text", "check", str(tmp_path / "none.jsonl")) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
+    code = "import sys, klip.cli; print([m for m in ('torch', 'numpy', 'pydantic', 'timm') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
