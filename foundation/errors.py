@@ -77,5 +77,5 @@ _STORAGE_REASONS = {
 
 def storage_error(error: OSError, path: object) -> StorageError:
     """Turns an operating-system error of a write into one that names the way out."""
-    reason, way_out = _STORAGE_REASONS.get(error.errno or 0, (error.strerror or str(error), "look at the path"))
+    reason, way_out = _STORAGE_REASONS.get(error.errno or 0, (error.strerror or str(error), "choose another folder"))
     return StorageError(f"cannot write: {reason}", where=str(path), way_out=way_out)

@@ -110,7 +110,7 @@ def _print_report(report: CorpusReport) -> None:
         print(f"  words: p50 {lengths.p50}, p95 {lengths.p95}, p99 {lengths.p99}, max {lengths.longest}")
         print("  missing: " + ", ".join(f"{field} {share:.1%}" for field, share in report.missing[domain].items()))
     repeated = sum(len(ids) - 1 for ids in report.duplicates)
-    print(f"equal texts: {repeated} records repeat another, in {len(report.duplicates)} groups")
+    print(f"repeated texts: {repeated} (groups of equal ones: {len(report.duplicates)})")
     for ids in report.duplicates[:_SHOWN]:
         print(f"  {', '.join(ids[:5])}{f' and {len(ids) - 5} more' if len(ids) > 5 else ''}")
     if report.damaged:

@@ -121,7 +121,7 @@ def scan_corpus(path: Path) -> Iterator[SegmentedText | CheckError]:
             if not line.strip():
                 continue
             try:
-                text = parse_record(_decoded(line))
+                text = parse_line(line)
                 before = first_line.setdefault(text.image_id, number)
                 if before != number:
                     raise CheckError(
@@ -132,6 +132,11 @@ def scan_corpus(path: Path) -> Iterator[SegmentedText | CheckError]:
                 yield CheckError(error.what, where=f"{path}:{number}", way_out=error.way_out)
             else:
                 yield text
+
+
+def parse_line(line: bytes) -> SegmentedText:
+    """One line of a corpus file."""
+    return parse_record(_decoded(line))
 
 
 def parse_record(data: Any) -> SegmentedText:

@@ -50,7 +50,7 @@ AS_FOUND = DataOptions()
 
 
 def find_source(dataset: str, data_root: Path) -> DataSource:
-    """The data set's folder under a data root; the folder itself is accepted as root, too."""
+    """The data set's folder under a data root, by its published name or its id here, with dashes, too."""
     info = DATASETS[dataset]
     for folder in (data_root / info.folder, data_root / dataset, data_root / info.folder.replace("_", "-")):
         if folder.is_dir():
@@ -85,4 +85,10 @@ def _world(root: Path) -> str | None:
     if not marker.is_file():
         return None
     facts = read_json(marker)
+    if not isinstance(facts, dict) or not {"world_version", "size", "seed"} <= set(facts):
+        raise MissingError(
+            "the marker of a synthetic data set does not say which world it is of",
+            where=str(marker),
+            way_out="delete the folder and render the world anew; real data have no such file",
+        )
     return f"sarworld v{facts['world_version']} {facts['size']} seed {facts['seed']}"

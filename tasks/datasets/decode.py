@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from tasks.pixels import mean_clip_uint8
 
+_RESOLVED = {"1": "L", "P": "RGB", "CMYK": "RGB"}
+"""Kinds of images whose samples are no grey values (palette indices, inks), and what shows the values."""
+
 
 def read_raw(path: Path) -> NDArray[Any]:
     """The samples as the file holds them, one channel."""
@@ -21,13 +24,18 @@ def read_raw(path: Path) -> NDArray[Any]:
         from PIL import Image
 
         with Image.open(path) as image:
-            array = np.asarray(image.convert("L") if image.mode in {"1", "P"} else image)
+            mode = _RESOLVED.get(image.mode)
+            array = np.asarray(image.convert(mode) if mode else image)
     return _one_channel(array)
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """8-bit data pass unchanged; wider and complex data go through the mean clip."""
-    array = read_raw(path)
+    return to_grey(read_raw(path))
+
+
+def to_grey(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The rule for samples that are read already."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if np.iscomplexobj(array):

@@ -128,7 +128,7 @@ def _state(file: ImageFile, root: Path) -> list[Any]:
 def _open_all(
     dataset: str, root: Path, listing: Listing, label_map: str, world: str | None, progress: Progress
 ) -> DatasetIndex:
-    from tasks.datasets.decode import read_grey, read_raw
+    from tasks.datasets.decode import read_raw, to_grey
 
     images: list[ImageEntry] = []
     bad: list[BadFile] = []
@@ -139,10 +139,12 @@ def _open_all(
         relative = file.path.relative_to(root).as_posix()
         contents.append(f"{relative} {hash_file(file.path)}")
         try:
-            grey = read_grey(file.path)
-            kind = str(read_raw(file.path).dtype) if file.path.suffix.lower() in {".tif", ".tiff"} else "uint8"
+            raw = read_raw(file.path)
+            grey = to_grey(raw)
         except Exception as error:  # image libraries raise everything, from OSError to struct.error
-            bad.append(BadFile(relative, f"{type(error).__name__}: {error}".splitlines()[0][:200]))
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            # Records of the same data are the same wherever the data lie.
+            bad.append(BadFile(relative, reason.replace(str(file.path), relative)[:200]))
             continue
         height, width = grey.shape
         images.append(
@@ -152,7 +154,7 @@ def _open_all(
                 file.label,
                 width,
                 height,
-                kind,
+                str(raw.dtype),
                 file.band,
                 hash_bytes(f"{height}x{width} ".encode() + grey.tobytes()),
                 difference_hash(grey),

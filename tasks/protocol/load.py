@@ -22,6 +22,8 @@ from tasks.protocol.settings import (
 )
 
 PROFILES = ("paper", "released", "mini")
+BACKBONES = ("ViT-Base", "ViT-Large")
+"""The groups of the paper's Table 4, which may have settings of their own."""
 
 _SHAPES: dict[str, type[BaseModel]] = {
     "classification": ClassificationSettings,
@@ -62,9 +64,13 @@ def load_profile(name: str) -> Profile:
     lacking = sorted(set(_SHAPES) - set(tasks))
     if lacking:
         raise CheckError(f"profile {name} lacks settings for {', '.join(lacking)}", where=f"protocol/{name}.toml")
-    profile = Profile(tasks=tasks, **raw)
+    try:
+        profile = Profile(tasks=tasks, **raw)
+    except ValidationError as error:
+        raise CheckError(f"profile {name} does not hold: {error}", where=f"protocol/{name}.toml") from error
     for task in tasks:
-        for backbone in ("ViT-Base", "ViT-Large"):
+        _require_known(profile, task)
+        for backbone in BACKBONES:
             _settings(profile, task, backbone)
     return profile
 
@@ -88,6 +94,17 @@ def _settings(profile: Profile, task: str, backbone: str) -> TaskSettings:
         raise CheckError(
             f"profile {profile.name} does not hold for {task}: {error}", where=f"protocol/{profile.name}.toml"
         ) from error
+
+
+def _require_known(profile: Profile, task: str) -> None:
+    """A misspelt backbone group would otherwise change nothing, in silence."""
+    odd = sorted(set(profile.tasks[task].get("backbone", {})) - set(BACKBONES))
+    if odd:
+        raise CheckError(
+            f"profile {profile.name} has settings of {task} for unknown backbones: {', '.join(odd)}",
+            where=f"protocol/{profile.name}.toml",
+            way_out=f"known are {', '.join(BACKBONES)}",
+        )
 
 
 def _read(name: str) -> dict[str, Any]:

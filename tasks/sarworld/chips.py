@@ -35,10 +35,10 @@ from tasks.sarworld.targets.ships import Dimensions, draw_dimensions, ship_plan
 
 Floats = NDArray[np.float64]
 
-_GAIN_SPREAD_DB = 2.0  # our choice: gain of a whole target from chip to chip (moisture of the sight, calibration)
+_GAIN_SPREAD_DB = 2.0  # our choice: gain of a whole target from chip to chip (calibration, wetness)
 _FREE_HEADING_PROBABILITY = 0.15
 _STAND_HEADING, _STAND_SPREAD = math.radians(20.0), math.radians(8.0)
-_QUAY_PROBABILITY = 0.2
+_QUAY_PROBABILITY = 0.12
 _NEIGHBOUR_PROBABILITY = 0.15
 _TERMINAL_PROBABILITY = 0.25
 _SMEAR_PROBABILITY = 0.15
@@ -73,7 +73,7 @@ def product_of(chip: Chip, seed: int) -> Sensor:
     """The sensor of a chip on the chip's pixels."""
     pixel_m = chip.grid.pixel_m
     if chip.dataset == "sar_acd":
-        # The published chips are oversampled: neighbouring pixels correlate. One look, weighted to -20 dB at most.
+        # The published chips are oversampled: neighbouring pixels correlate. One look, no window.
         return sensor("gf3").product(pixel_m, resolution_m=1.6, looks=1)
     if chip.dataset == "fusar_air" and generator(chip, seed, "sensor").random() < 0.5:
         # Section 14.4: a mix of sensors. Bandwidth that a coarser pixel does not need goes into looks, four at most.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from klip import cli
 from klip.cli import main
 from klip.text import TARGET_FIELDS
 
@@ -56,7 +58,7 @@ def test_a_whole_corpus_exits_0(
     out = capsys.readouterr().out
     assert "target: 3 records" in out
     assert "Size 33.3%" in out
-    assert "1 records repeat another, in 1 groups\n  a, b" in out
+    assert "repeated texts: 1 (groups of equal ones: 1)\n  a, b" in out
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
@@ -82,6 +84,18 @@ def test_an_empty_corpus_exits_5_and_an_absent_one_3(
     assert klip(monkeypatch, "text", "check", str(path)) == 5
     assert klip(monkeypatch, "text", "check", str(tmp_path / "none.jsonl")) == 3
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_commands_of_the_room_s_readme_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpus.jsonl").write_text(record("a"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    readme = Path(cli.__file__).with_name("README.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in readme.splitlines() if line.startswith("    klip ")]
+    assert {command[1] for command in commands} == {"settings", "text"}
+    for command in commands:
+        assert klip(monkeypatch, *command[1:]) == 0, (command, capsys.readouterr().err)
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:

@@ -143,7 +143,7 @@ def test_without_scio_any_number_of_epochs_is_possible() -> None:
 
 def test_settings_are_not_changed_in_place() -> None:
     with pytest.raises(ValidationError):
-        preset().epochs = 1
+        preset().epochs = 1  # type: ignore[misc]  # what is tested
 
 
 @pytest.mark.parametrize(("name", "size", "hint"), [("papr", "base", "paper"), ("paper", "bas", "base")])

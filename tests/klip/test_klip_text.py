@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import BenchError, CheckError, MissingError
-from klip.text import FIELDS, TARGET_FIELDS, TERRAIN_FIELDS, Segment, SegmentedText, layout, parse_record, read_corpus
+from klip.text import (
+    FIELDS,
+    TARGET_FIELDS,
+    TERRAIN_FIELDS,
+    Segment,
+    SegmentedText,
+    layout,
+    parse_line,
+    parse_record,
+    read_corpus,
+)
 
 TARGET = {field: f"about {field.lower()}" for field in TARGET_FIELDS}
 TERRAIN = {field: f"about {field.lower()}" for field in TERRAIN_FIELDS}
@@ -171,10 +181,8 @@ def test_values_survive_whatever_separators_they_hold(domain: Any, values: list[
 
 @given(st.binary(max_size=60))
 def test_no_line_of_bytes_ends_in_anything_but_a_bench_error(line: bytes) -> None:
-    from klip.text import _decoded
-
     try:
-        parse_record(_decoded(line))
+        parse_line(line)
     except BenchError as error:
         assert error.way_out
 

@@ -35,6 +35,8 @@ class ShipType:
     length: tuple[float, float]
     beam: tuple[float, float]
     dress: Callable[[Plan, Dimensions], None]
+    hull_db: float = 0.0
+    """Hull against `HULL_DB`: low wooden or sloped sides return less, high plain ones more."""
 
 
 def _bridge(plan: Plan, size: Dimensions, at: float, gain_db: float = BRIDGE_GAIN_DB, height: float = 12.0) -> None:
@@ -111,11 +113,11 @@ SHIP_TYPES: Mapping[str, ShipType] = MappingProxyType(
             ShipType("Cargo", (120, 220), (18, 32), _cargo),
             ShipType("DiveVessel", (40, 70), (9, 14), _bare),
             ShipType("Dredger", (60, 110), (14, 22), _dredger),
-            ShipType("Fishing", (20, 45), (6, 9), _fishing),
-            ShipType("LawEnforce", (60, 100), (9, 13), _law_enforcement),
-            ShipType("Passenger", (80, 180), (16, 30), _passenger),
+            ShipType("Fishing", (20, 45), (6, 9), _fishing, -4.0),
+            ShipType("LawEnforce", (60, 100), (9, 13), _law_enforcement, -3.0),
+            ShipType("Passenger", (80, 180), (16, 30), _passenger, 2.0),
             ShipType("Tanker", (150, 250), (25, 42), _tanker),
-            ShipType("Tug", (20, 35), (7, 11), _tug),
+            ShipType("Tug", (20, 35), (7, 11), _tug, 2.0),
             ShipType("WingInGrnd", (15, 30), (10, 18), _bare),
         )
     }
@@ -147,11 +149,12 @@ def ship_plan(name: str, size: Dimensions) -> Plan:
     shoulder = half - 0.12 * size.length
     plan.outlines.append([(half, 0), (shoulder, side), (-half, 0.85 * side), (-half, -0.85 * side), (shoulder, -side)])
     spacing = max(2.5, size.length / 45)
+    hull = HULL_DB + ship_type(name).hull_db
     for left in (1.0, -1.0):
-        plan.line((shoulder, left * side), (-half, 0.85 * left * side), HULL_DB, spacing=spacing, z=3.0,
+        plan.line((shoulder, left * side), (-half, 0.85 * left * side), hull, spacing=spacing, z=3.0,
                   flash_db=_FLASH_DB, outward=(0, left))  # fmt: skip
-        plan.line((half, 0), (shoulder, left * side), HULL_DB, spacing=spacing, z=3.0, flash_db=4.0,
+        plan.line((half, 0), (shoulder, left * side), hull, spacing=spacing, z=3.0, flash_db=4.0,
                   outward=(0.5, left))  # fmt: skip
-    plan.line((-half, -0.85 * side), (-half, 0.85 * side), HULL_DB + 2, spacing=spacing, flash_db=4.0, outward=(-1, 0))
+    plan.line((-half, -0.85 * side), (-half, 0.85 * side), hull + 2, spacing=spacing, flash_db=4.0, outward=(-1, 0))
     ship_type(name).dress(plan, size)
     return plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ FIELD = (384, 384)
 
 def flat_intensity(product: Sensor, name: str, fields: int = 1) -> np.ndarray:
     """Intensity of one class without jitter, at the reference incidence, without noise."""
-    quiet = Sensor(**{**product.__dict__, "noise_floor_db": SILENT_FLOOR_DB})
+    quiet = replace(product, noise_floor_db=SILENT_FLOOR_DB)
     entry = clutter.CLASSES[name]
     rng = np.random.default_rng(5)
     images = []
@@ -32,7 +33,7 @@ def flat_intensity(product: Sensor, name: str, fields: int = 1) -> np.ndarray:
 def test_a_flat_class_has_the_sensors_number_of_looks(name: str) -> None:
     product = sensor(name)
     power = np.full(FIELD, 2.5)
-    quiet = Sensor(**{**product.__dict__, "noise_floor_db": SILENT_FLOOR_DB})
+    quiet = replace(product, noise_floor_db=SILENT_FLOOR_DB)
     intensity = clutter.intensity(np.random.default_rng(1), power, quiet)
     assert intensity.mean() ** 2 / intensity.var() == pytest.approx(product.looks, rel=0.05)
     assert 10 * math.log10(intensity.mean() / 2.5) == pytest.approx(0, abs=0.05)

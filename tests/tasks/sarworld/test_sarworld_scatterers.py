@@ -51,7 +51,7 @@ def test_a_point_on_a_pixel_has_its_cross_section_over_the_resolution_cell() -> 
 
 def test_axes_are_range_along_columns_and_azimuth_along_rows() -> None:
     image = np.abs(render(one_point(x=4.0, y=-7.0), (33, 33), sensor("gf3")))
-    assert np.unravel_index(image.argmax(), image.shape) == (16 - 7, 16 + 4)
+    assert divmod(int(image.argmax()), image.shape[1]) == (16 - 7, 16 + 4)
 
 
 @settings(max_examples=25, deadline=None)

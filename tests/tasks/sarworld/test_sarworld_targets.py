@@ -36,7 +36,7 @@ def test_types_are_the_classes_of_the_data_sets() -> None:
     assert sorted(SHIP_TYPES) == sorted(FUSAR_SHIP_CLASSES + FUSAR_SHIP_TINY)
 
 
-@pytest.mark.parametrize("name", SAR_ACD_TYPES | FUSAR_AIR_TYPES)
+@pytest.mark.parametrize("name", [*SAR_ACD_TYPES, *FUSAR_AIR_TYPES])
 def test_outline_of_an_aircraft_has_its_length_and_span(name: str) -> None:
     frame = airframe(name)
     left, low, right, high = put(aircraft_plan(frame)).box()
@@ -44,7 +44,7 @@ def test_outline_of_an_aircraft_has_its_length_and_span(name: str) -> None:
     assert high - low == pytest.approx(frame.span, abs=0.5)
 
 
-@pytest.mark.parametrize("name", SAR_ACD_TYPES | FUSAR_AIR_TYPES)
+@pytest.mark.parametrize("name", [*SAR_ACD_TYPES, *FUSAR_AIR_TYPES])
 def test_aircraft_are_symmetric_and_their_points_lie_on_them(name: str) -> None:
     frame = airframe(name)
     rows = aircraft_plan(frame).rows()
