@@ -20,8 +20,8 @@ from harness.plan import LOAD_MODE, PlannedCell, State
 from harness.provenance import code_provenance
 from harness.request import RunRequest
 from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
-from results.store import CHECKPOINT, PREDICTIONS, Store
-from tasks.classification.data import ClassificationData, build
+from results.store import CHECKPOINT, PREDICTIONS, Store, truth_name
+from tasks.classification.data import ClassificationData, build, truth_of
 from tasks.datasets import DataOptions, read_index
 from tasks.datasets.index import duplicates_across
 from tasks.protocol import ClassificationSettings, load_profile
@@ -109,7 +109,8 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
     lines = b"".join(json.dumps(row).encode() + b"\n" for row in outcome.predictions)
     write_bytes(folder / PREDICTIONS, lines)
     truth = truth_of(data)
-    truth_file = write_truth(store, data, truth)
+    provenance = _data_provenance(data, request)
+    truth_file = write_truth(store, data, truth_name(provenance), truth)
     scored = SCORERS[planned.cell.task](outcome.predictions, truth)
     return Record(
         key=planned.key,
@@ -120,7 +121,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         details={**scored["details"], "losses": outcome.losses},
         settings=planned.settings.model_dump(mode="json"),
         settings_hash=settings_hash(planned.settings),
-        data=_data_provenance(data, request),
+        data=provenance,
         model=_model_provenance(planned, loaded, outcome),
         code=code_provenance(planned.cell.task),
         predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
@@ -151,26 +152,15 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def truth_of(data: ClassificationData) -> dict[str, Any]:
-    """What predictions are scored against; enough to score without the data set."""
-    return {
-        "dataset": data.index.dataset,
-        "classes": list(data.classes),
-        "train_counts": list(data.counts("train")),
-        "test": [{"image_id": chip.image_id, "label": chip.label} for chip in data.test],
-    }
-
-
-def write_truth(store: Store, data: ClassificationData, truth: dict[str, Any]) -> FileReference:
+def write_truth(store: Store, data: ClassificationData, name: str, truth: dict[str, Any]) -> FileReference:
     """Writes the split lists and the truth once per data set and split."""
-    name = f"splits/{data.index.dataset}-{data.index.data_hash[:8]}-{data.split.hash[:8]}"
     content = pretty_json(truth)
-    target = store.root / name / "truth.json"
+    target = store.root / name
     if not target.exists() or target.read_bytes() != content:
         for part, images in (("train", data.split.train), ("test", data.split.test)):
-            write_bytes(store.root / name / f"{part}.txt", "".join(f"{image}\n" for image in images).encode())
+            write_bytes(target.parent / f"{part}.txt", "".join(f"{image}\n" for image in images).encode())
         write_bytes(target, content)
-    return FileReference(name=f"{name}/truth.json", sha256=hash_bytes(content))
+    return FileReference(name=name, sha256=hash_bytes(content))
 
 
 def fitting_size(size: int, patch: int) -> int:

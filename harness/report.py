@@ -11,7 +11,7 @@ from adapters.registry import catalog, weight_state
 from foundation.errors import MissingError, UsageError
 from foundation.files import write_bytes
 from harness.plan import Plan, State
-from results.record import CellId, Failure, Record
+from results.record import Failure, Record
 from results.render import to_csv, to_latex, to_markdown
 from results.rows import TableRow
 from results.store import Store
@@ -42,17 +42,10 @@ def table_rows(cards: Iterable[ModelCard], weights_root: Path | None) -> list[Ta
     return rows
 
 
-def current_records(store: Store, *, profile: str | None, models: Sequence[str] | None = None) -> list[Record]:
-    """The newest whole record per cell: without a limit, and no sanity twin."""
-    chosen: dict[CellId, Record] = {}
-    for stored in store.records():  # from new to old within a cell
-        record = stored.record
-        if record.data.limit is not None or record.data.twin != "none":
-            continue
-        if (profile and record.cell.profile != profile) or (models and record.cell.model not in models):
-            continue
-        chosen.setdefault(record.cell, record)
-    profiles = sorted({cell.profile for cell in chosen})
+def current_records(store: Store, *, profile: str | None) -> list[Record]:
+    """The newest whole record per cell, of one profile."""
+    chosen = [stored.record for stored in store.whole_records(profile)]
+    profiles = sorted({record.cell.profile for record in chosen})
     if len(profiles) > 1:
         raise UsageError(
             f"the runs folder holds records of several profiles: {', '.join(profiles)}",
@@ -64,7 +57,7 @@ def current_records(store: Store, *, profile: str | None, models: Sequence[str] 
         raise MissingError(
             f"no finished cell{wanted} in the runs folder", where=str(store.root), way_out="run one: harness run"
         )
-    return list(chosen.values())
+    return chosen
 
 
 def stored_table(store: Store, number: int, *, profile: str | None, weights_root: Path | None) -> Table:

@@ -24,10 +24,9 @@ from leaderboard.submission import (
     cell_folder,
     is_expected_name,
     sealed,
-    truth_name,
 )
-from results.record import CellId, FileReference, Record
-from results.store import EXECUTION, PREDICTIONS, RECORD, Store, StoredRecord, folder_name
+from results.record import FileReference, Record
+from results.store import EXECUTION, PREDICTIONS, RECORD, Store, StoredRecord, folder_name, truth_name
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _UNIX = 3
@@ -94,12 +93,8 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
         known = {entry.record.cell.model for entry in stored} | {f.cell.model for f in store.failures()}
         if known:
             raise unknown_name("model", model, known, see=f"harness report --out {runs}")
-    chosen: dict[CellId, StoredRecord] = {}
-    for entry in mine:  # from new to old within a cell
-        data = entry.record.data
-        if data.limit is None and data.twin == "none" and profile in (None, entry.record.cell.profile):
-            chosen.setdefault(entry.record.cell, entry)
-    profiles = sorted({cell.profile for cell in chosen})
+    chosen = [entry for entry in store.whole_records(profile) if entry.record.cell.model == model]
+    profiles = sorted({entry.record.cell.profile for entry in chosen})
     if len(profiles) > 1:
         raise UsageError(
             f"the runs folder holds records of several profiles: {', '.join(profiles)}",
@@ -108,7 +103,7 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
         )
     if not chosen:
         raise MissingError(_why_none(mine, len(failures), profile), where=str(runs), way_out="run them: harness run")
-    return list(chosen.values())
+    return chosen
 
 
 def _why_none(mine: list[StoredRecord], failures: int, profile: str | None) -> str:

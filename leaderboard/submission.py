@@ -13,7 +13,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from foundation.hashing import hash_value
-from results.record import CellId, DataProvenance, FileReference
+from results.record import CellId, FileReference
 from results.store import PREDICTIONS, RECORD, Store
 
 SCHEMA_VERSION = 1
@@ -93,8 +93,3 @@ def is_expected_name(name: str) -> bool:
 def cell_folder(cell: CellId, key: str) -> str:
     """The folder of a cell in a bundle, which is the one in a runs folder."""
     return Store(Path()).folder(cell, key).as_posix()
-
-
-def truth_name(data: DataProvenance) -> str:
-    """The name of the truth that belongs to this data and split: a submission cannot choose an easier one."""
-    return f"splits/{data.dataset}-{data.data_hash[:8]}-{data.split_hash[:8]}/truth.json"

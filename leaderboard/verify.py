@@ -26,11 +26,10 @@ from leaderboard.submission import (
     SubmittedCell,
     cell_folder,
     seal_of,
-    truth_name,
 )
 from results.record import SCHEMA_VERSION as RECORD_SCHEMA_VERSION
 from results.record import Record
-from results.store import PREDICTIONS, RECORD
+from results.store import PREDICTIONS, RECORD, truth_name
 from tasks.scoring import SCORERS
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -275,8 +274,8 @@ def _contradictions(entry: SubmittedCell, record: Record) -> Iterator[str]:
 def _false_claims(record: Record, truth: dict[str, Any]) -> Iterator[str]:
     """What the record says of its data and the truth file denies; tasks without classes say less."""
     data = record.data
-    claims: dict[str, Any] = {"dataset": data.dataset}
-    found: dict[str, Any] = {"dataset": truth.get("dataset")}
+    claims: dict[str, Any] = {name: getattr(data, name) for name in TRUTH_FACTS}
+    found: dict[str, Any] = {name: truth.get(name) for name in TRUTH_FACTS}
     test = truth.get("test")
     if isinstance(test, list):
         claims["test_items"], found["test_items"] = data.test_items, len(test)
@@ -291,6 +290,9 @@ def _false_claims(record: Record, truth: dict[str, Any]) -> Iterator[str]:
         if found[name] != claim:
             yield f"{name}: the record does not say what the truth file says"
 
+
+TRUTH_FACTS = ("dataset", "synthetic", "world", "data_hash", "split_hash")
+"""What a truth file says of the data it belongs to, in the words of the record."""
 
 _ABSENT = object()
 _DIGEST = re.compile("[0-9a-f]{64}")

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from foundation.errors import CheckError, storage_error
 from foundation.files import TEMPORARY_PREFIX, exclusive, write_json
 from foundation.hashing import hash_bytes
-from results.record import SCHEMA_VERSION, CellId, Execution, Failure, Record
+from results.record import SCHEMA_VERSION, CellId, DataProvenance, Execution, Failure, Record
 
 RECORD = "record.json"
 EXECUTION = "execution.json"
@@ -40,6 +40,11 @@ LOCK = "lock"
 _PLAIN = frozenset(string.ascii_lowercase + string.digits + "._-")
 _LONGEST = 120
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+def truth_name(data: DataProvenance) -> str:
+    """Where the truth of this data and split lies, relative to the root: nobody can choose an easier one."""
+    return f"splits/{data.dataset}-{data.data_hash[:8]}-{data.split_hash[:8]}/truth.json"
 
 
 class StoredRecord(NamedTuple):
@@ -137,6 +142,15 @@ class Store:
             stored.append(StoredRecord(record, folder, superseded=record.cell in seen))
             seen.add(record.cell)
         return stored
+
+    def whole_records(self, profile: str | None = None) -> list[StoredRecord]:
+        """The newest record per cell that used all of the data and is no sanity twin, by cell."""
+        chosen: dict[CellId, StoredRecord] = {}
+        for stored in self.records():  # from new to old within a cell
+            data, cell = stored.record.data, stored.record.cell
+            if data.limit is None and data.twin == "none" and profile in (None, cell.profile):
+                chosen.setdefault(cell, stored)
+        return list(chosen.values())
 
     def failures(self) -> list[Failure]:
         """Every readable failure that no record of the same attempt outdates, by cell."""

@@ -44,15 +44,26 @@ def load_squares(sources: Sequence[ImageSource], size: int, progress: Progress =
     """All images as one read-only array [N, size, size], decoded only where the cache does not have them."""
     name = hash_lines([f"{SQUARE_VERSION} {size}", *(source.pixel_hash for source in sources)])
     path = cache_root() / "images" / f"{name[:24]}-{size}.npy"
+    shape = (len(sources), size, size)
     with exclusive(path.with_suffix(".lock")):
-        if not path.exists():
-            squares = np.empty((len(sources), size, size), dtype=np.uint8)
-            for done, source in enumerate(sources):
-                if done % 50 == 0:
-                    progress(done, len(sources), "decoding")
-                squares[done] = centre_square(read_grey(source.path), size)
-            write_atomic(path, lambda stream: np.save(stream, squares))
+        if path.exists():
+            try:
+                return _stored(path, shape)
+            except (OSError, ValueError, EOFError):
+                path.unlink(missing_ok=True)  # damaged: it can be made again
+        squares = np.empty(shape, dtype=np.uint8)
+        for done, source in enumerate(sources):
+            if done % 50 == 0:
+                progress(done, len(sources), "decoding")
+            squares[done] = centre_square(read_grey(source.path), size)
+        write_atomic(path, lambda stream: np.save(stream, squares))
+        return _stored(path, shape)
+
+
+def _stored(path: Path, shape: tuple[int, int, int]) -> Grey:
     loaded: Grey = np.load(path, mmap_mode="r")
+    if loaded.shape != shape or loaded.dtype != np.uint8:
+        raise ValueError(f"holds {loaded.dtype} of shape {loaded.shape}")
     return loaded
 
 

@@ -197,7 +197,8 @@ def _restore(
     """The epoch to go on with. A damaged or foreign checkpoint costs the epochs it held, never the run."""
     if not path.exists():
         return 0
-    initial = copy.deepcopy(model.state_dict())
+    parts: tuple[Any, ...] = (model, optimiser, scaler)
+    initial = [copy.deepcopy(part.state_dict()) for part in parts]
     try:
         digest, _, data = path.read_bytes().partition(b"\n")
         if hash_bytes(data).encode() != digest:
@@ -205,16 +206,15 @@ def _restore(
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if state["key"] != key:
             raise ValueError("it belongs to other settings")
-        optimiser.load_state_dict(state["optimiser"])
-        model.load_state_dict(state["model"])
-        scaler.load_state_dict(state["scaler"])
+        epoch, losses, seconds = int(state["epoch"]), list(state["losses"]), float(state["seconds"])
+        for part, name in zip(parts, ("model", "optimiser", "scaler"), strict=True):
+            part.load_state_dict(state[name])
     except Exception as error:  # torch.load raises everything from EOFError to RuntimeError
-        model.load_state_dict(initial)
-        optimiser.state.clear()
-        history.warnings.append(f"checkpoint not used, training started over: {str(error).splitlines()[0][:200]}")
+        for part, content in zip(parts, initial, strict=True):
+            part.load_state_dict(content)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        history.warnings.append(f"checkpoint not used, training started over: {reason}")
         path.unlink(missing_ok=True)
         return 0
-    history.losses = list(state["losses"])
-    history.seconds = float(state["seconds"])
-    history.resumed_from_epoch = int(state["epoch"])
-    return int(state["epoch"])
+    history.losses, history.seconds, history.resumed_from_epoch = losses, seconds, epoch
+    return epoch

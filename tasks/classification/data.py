@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from foundation.errors import MissingError
 from tasks.datasets.catalogue import READERS
@@ -72,6 +72,20 @@ def build(index: DatasetIndex, *, ratio: tuple[int, int] = (4, 1), limit: int | 
         test=chips(parts.test),
         dropped_classes=tuple(name for label, name in enumerate(index.classes) if label not in present),
     )
+
+
+def truth_of(data: ClassificationData) -> dict[str, Any]:
+    """What predictions are scored against, and which data it belongs to; enough to score without the data set."""
+    return {
+        "dataset": data.index.dataset,
+        "synthetic": data.index.synthetic,
+        "world": data.index.world,
+        "data_hash": data.index.data_hash,
+        "split_hash": data.split.hash,
+        "classes": list(data.classes),
+        "train_counts": list(data.counts("train")),
+        "test": [{"image_id": chip.image_id, "label": chip.label} for chip in data.test],
+    }
 
 
 def _units(index: DatasetIndex) -> dict[str, str]:

@@ -280,7 +280,7 @@ def _disturbed(images: Any, chips: Sequence[Chip], twin: Twin, seed: int) -> Any
 
 def _rows(chips: Sequence[Chip], scores: NDArray[np.float32]) -> list[dict[str, Any]]:
     return [
-        # Nine significant digits give every float32 back exactly; NaN becomes null and counts as no answer.
-        {"image_id": chip.image_id, "scores": [None if np.isnan(v) else float(f"{v:.9g}") for v in row]}
+        # Nine significant digits give every float32 back exactly; what JSON lacks becomes null: no answer.
+        {"image_id": chip.image_id, "scores": [float(f"{v:.9g}") if np.isfinite(v) else None for v in row]}
         for chip, row in zip(chips, scores, strict=True)
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.conftest import Harness, deterministic_files, environment, write_tiny_sar_acd
+from tests.harness.conftest import Harness, command, deterministic_files, environment, write_tiny_sar_acd
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,7 @@ def finished_runs(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A runs folder with the control computed on the tiny data set."""
     out = tmp_path_factory.mktemp("finished") / "runs"
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "run", "-m", "simple-features", "-t", "sar_acd"]
-        + ["--data-root", str(tiny_root), "--out", str(out)],
+        command("run", "-m", "simple-features", "-t", "sar_acd", "--data-root", tiny_root, "--out", out),
         env=environment(),
         capture_output=True,
         text=True,
@@ -269,4 +268,3 @@ def test_a_limit_takes_part_in_the_split_and_is_kept_out_of_reports(harness: Har
     )
     assert limited.returncode == 0, limited.stderr
     assert harness("report").returncode == 3
-

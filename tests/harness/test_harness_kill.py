@@ -20,9 +20,8 @@ PATIENCE = 120.0
 
 
 def run_command(root: Path, out: Path) -> list[str]:
-    return command(
-        "run", "-m", "random-mini", "-t", "sar_acd", "--data-root", root, "--out", out, "--jobs", "1", "--device", "cpu"
-    )
+    chosen = ("-m", "random-mini", "-t", "sar_acd", "--data-root", root, "--limit", "24")
+    return command("run", *chosen, "--out", out, "--jobs", "1", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")

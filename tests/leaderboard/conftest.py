@@ -25,7 +25,7 @@ from results.record import (
     ModelProvenance,
     Record,
 )
-from results.store import PREDICTIONS, Store
+from results.store import PREDICTIONS, Store, truth_name
 from tasks.scoring import SCORERS
 
 CLASSES = ("A220", "A330", "Boeing737", "Boeing787")
@@ -60,47 +60,23 @@ class Runs:
         cell = CellId(task="classification", dataset=dataset, model=model, profile=profile, seed=seed)
         images = [f"images/{position:03d}.png" for position in range(TEST_ITEMS)]
         labels = [position % len(CLASSES) for position in range(TEST_ITEMS)]
-        provenance = DataProvenance(
-            dataset=dataset,
-            synthetic=world is not None,
-            world=world,
-            data_hash=hash_value([dataset, data]),
-            split_hash=hash_lines(images),
-            limit=limit,
-            twin=twin,
-            classes=CLASSES,
-            train_items=40,
-            test_items=TEST_ITEMS,
-            train_counts=(10,) * 4,
-            test_counts=(6,) * 4,
-        )
+        provenance = _provenance(dataset, hash_value([dataset, data]), images, world=world, limit=limit, twin=twin)
         truth = {
             "dataset": dataset,
+            "synthetic": provenance.synthetic,
+            "world": provenance.world,
+            "data_hash": provenance.data_hash,
+            "split_hash": provenance.split_hash,
             "classes": list(CLASSES),
             "train_counts": [10] * 4,
             "test": [{"image_id": image, "label": label} for image, label in zip(images, labels, strict=True)],
         }
         truth_bytes = pretty_json(truth)
-        truth_name = f"splits/{dataset}-{provenance.data_hash[:8]}-{provenance.split_hash[:8]}/truth.json"
-        write_bytes(self.root / truth_name, truth_bytes)
+        write_bytes(self.root / truth_name(provenance), truth_bytes)
         answers = self._answers(images, labels, right, derive_seed(cell, right))
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in answers)
         settings = {"epochs": epochs}
-        parts = {
-            "task": cell.task,
-            "dataset": dataset,
-            "model": model,
-            "profile": profile,
-            "seed": seed,
-            "settings": hash_value(settings),
-            "data": provenance.data_hash,
-            "split": provenance.split_hash,
-            "twin": twin,
-            "weights_kind": "file",
-            "weights_hash": None,
-            "numerics": DIGEST,
-            "limit": limit,
-        }
+        parts = _key_parts(cell, provenance, settings)
         scored = SCORERS["classification"](answers, truth)
         record = Record(
             key=hash_value(parts),
@@ -118,16 +94,8 @@ class Runs:
             ),
             code=CodeProvenance(version="0", numerics=DIGEST, scoring=scoring, python="3.11", dependencies={}),
             predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
-            truth=FileReference(name=truth_name, sha256=hash_bytes(truth_bytes)),
-            execution=Execution(
-                started=finished,
-                finished=finished,
-                seconds=1.0,
-                device="cpu",
-                precision="fp32",
-                threads=1,
-                platform="test",
-            ),
+            truth=FileReference(name=truth_name(provenance), sha256=hash_bytes(truth_bytes)),
+            execution=_execution(finished),
         )
         write_bytes(self.store.folder(cell, record.key) / PREDICTIONS, lines)
         self.store.write(record)
@@ -144,6 +112,47 @@ class Runs:
         for position in range(round(right * len(images))):
             scores[position, labels[position]] += 10
         return [{"image_id": image, "scores": row.tolist()} for image, row in zip(images, scores, strict=True)]
+
+
+def _provenance(dataset: str, data_hash: str, images: list[str], **circumstances: Any) -> DataProvenance:
+    return DataProvenance(
+        dataset=dataset,
+        synthetic=circumstances["world"] is not None,
+        data_hash=data_hash,
+        split_hash=hash_lines(images),
+        classes=CLASSES,
+        train_items=40,
+        test_items=TEST_ITEMS,
+        train_counts=(10,) * 4,
+        test_counts=(6,) * 4,
+        **circumstances,
+    )
+
+
+def _key_parts(cell: CellId, data: DataProvenance, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **cell.model_dump(),
+        "settings": hash_value(settings),
+        "data": data.data_hash,
+        "split": data.split_hash,
+        "twin": data.twin,
+        "weights_kind": "file",
+        "weights_hash": None,
+        "numerics": DIGEST,
+        "limit": data.limit,
+    }
+
+
+def _execution(finished: str) -> Execution:
+    return Execution(
+        started=finished,
+        finished=finished,
+        seconds=1.0,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        platform="test",
+    )
 
 
 class Forger:

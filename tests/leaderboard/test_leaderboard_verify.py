@@ -51,6 +51,16 @@ def test_an_answer_that_holds_nothing_counts_as_wrong_and_is_no_fault(forger: Fo
     assert verdict.records[0].score_warnings
 
 
+@pytest.mark.parametrize(("field", "lie"), [("synthetic", False), ("world", None), ("split_hash", "0" * 64)])
+def test_a_record_that_lies_about_its_data_is_found_under_a_new_seal(
+    forger: Forger, tmp_path: Path, field: str, lie: object
+) -> None:
+    forger.change("record.json", lambda record: record["data"].__setitem__(field, lie))
+    verdict = verify(forger.sealed_again().write(tmp_path / "forged.zip"))
+    assert not verdict.holds
+    assert any(field in finding.what or finding.kind == "identity" for finding in verdict.findings)
+
+
 def test_changed_predictions_are_found_by_their_hash_and_by_their_score(forger: Forger, tmp_path: Path) -> None:
     verdict = verify(forger.change(".jsonl", flip_answer).write(tmp_path / "forged.zip"))
     assert kinds(verdict) == ["hash", "metric"]
