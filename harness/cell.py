@@ -24,7 +24,7 @@ from results.store import CHECKPOINT, PREDICTIONS, Store, truth_name
 from tasks.classification.data import ClassificationData, build, truth_of
 from tasks.datasets import DataOptions, read_index
 from tasks.datasets.index import duplicates_across
-from tasks.protocol import ClassificationSettings, load_profile
+from tasks.protocol import ClassificationSettings, common_settings, load_profile
 from tasks.scoring import SCORERS, rescored
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         details={**scored["details"], "losses": outcome.losses},
         settings=planned.settings.model_dump(mode="json"),
         settings_hash=settings_hash(planned.settings),
+        common_settings_hash=settings_hash(common_settings(planned.cell.profile, planned.cell.task)),
         data=provenance,
         model=_model_provenance(planned, loaded, outcome),
         code=code_provenance(planned.cell.task),

@@ -11,7 +11,7 @@ from harness.display import show_progress, show_run
 from harness.engines.events import Event, Failed, Finished
 from harness.engines.local import run_jobs
 from harness.plan import Plan, State, make_plan
-from harness.report import Written, plan_table, table_numbers, write_table
+from harness.report import Written, run_table, table_name, table_numbers, write_table
 from harness.request import RunRequest
 from results.record import Failure, Record
 from results.store import Store
@@ -69,6 +69,6 @@ def _finish(outcome: Outcome, store: Store) -> None:
     if broken:
         outcome.exit_code = max(outcome.exit_code, MissingError.exit_code)
     for number in table_numbers(outcome.plan):
-        table = plan_table(outcome.plan, records, outcome.failures, number)
-        name = f"table{number}-{outcome.plan.request.profile}"
-        outcome.tables.append(write_table(table, outcome.plan.request.out / "reports", name))
+        request = outcome.plan.request
+        table = run_table(outcome.plan, records, outcome.failures, store, number)
+        outcome.tables.append(write_table(table, request.out / "reports", table_name(number, request)))

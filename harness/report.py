@@ -11,6 +11,7 @@ from adapters.registry import catalog, weight_state
 from foundation.errors import MissingError, UsageError
 from foundation.files import write_bytes
 from harness.plan import Plan, State
+from harness.request import RunRequest
 from results.record import Failure, Record
 from results.render import to_csv, to_latex, to_markdown
 from results.rows import TableRow
@@ -69,10 +70,41 @@ def stored_table(store: Store, number: int, *, profile: str | None, weights_root
     return build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
 
 
-def plan_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure], number: int) -> Table:
-    """A table of exactly the cells of a plan."""
-    rows = table_rows(plan.cards, plan.request.weights_root)
-    return build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
+def run_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure], store: Store, number: int) -> Table:
+    """A table of the cells of a plan, and beside them the stored ones that were made under the same conditions."""
+    conditions = {_conditions(record) for record in records}
+    planned = {record.cell for record in records}
+    others = [
+        stored.record
+        for stored in store.whole_records(plan.request.profile)
+        if stored.record.cell not in planned and _conditions(stored.record) in conditions
+    ]
+    cards = catalog() | {card.id: card for card in plan.cards}
+    together = [*records, *others]
+    rows = [*table_rows(cards.values(), plan.request.weights_root), *_other_rows(together, cards)]
+    return build_table(number, rows, together, failures=failures, unbuilt=_unbuilt())
+
+
+def table_name(number: int, request: RunRequest) -> str:
+    """The name of a run's table; what was limited or destroyed on purpose never replaces the real one."""
+    limit = f"-limit{request.limit}" if request.limit is not None else ""
+    twin = f"-{request.twin}" if request.twin != "none" else ""
+    return f"table{number}-{request.profile}{limit}{twin}"
+
+
+def _conditions(record: Record) -> tuple[str, ...]:
+    """What must be equal for two records to stand in one column (settings per backbone are seen to by the table)."""
+    data = record.data
+    return (
+        record.cell.task,
+        record.cell.dataset,
+        record.cell.profile,
+        record.common_settings_hash,
+        data.data_hash,
+        data.split_hash,
+        data.twin,
+        record.code.scoring,
+    )
 
 
 def write_table(table: Table, folder: Path, name: str) -> Written:

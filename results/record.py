@@ -148,7 +148,12 @@ class Record(_Data):
     baselines: Baselines = Field(description="chance and majority for the same test items")
     details: dict[str, Any] = Field(default_factory=dict, description="confusion matrix, per-class values, loss curve")
     settings: dict[str, Any] = Field(description="the protocol's settings in force, whole")
-    settings_hash: str = Field(description="hash of `settings`; tables never mix two of them in a column")
+    settings_hash: str = Field(
+        description="hash of `settings`; tables never mix two of them among rows of one backbone"
+    )
+    common_settings_hash: str = Field(
+        description="hash of the task's settings without changes per backbone; tables never mix two in a column"
+    )
     data: DataProvenance = Field(description="which data")
     model: ModelProvenance = Field(description="which model")
     code: CodeProvenance = Field(description="which code")

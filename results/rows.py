@@ -147,7 +147,7 @@ def _metric(record: Record, column: Column) -> Metric:
 def _traits(record: Record, column: Column) -> dict[str, str]:
     return {
         "profiles": record.cell.profile,
-        "settings": record.settings_hash,
+        "settings": record.common_settings_hash,
         "data": record.data.data_hash,
         "splits": record.data.split_hash,
         "twins": record.data.twin,
@@ -157,22 +157,29 @@ def _traits(record: Record, column: Column) -> dict[str, str]:
 
 
 def _refuse_mixture(column: Column, records: Sequence[Record]) -> None:
-    if not records:
-        return
-    for trait in _traits(records[0], column):
-        groups: dict[str, list[str]] = {}
-        for record in records:
-            groups.setdefault(_traits(record, column)[trait], []).append(record.cell.model)
-        if len(groups) > 1:
-            raise CheckError(
-                f"column {column.paper_header!r} would mix {trait}: "
-                + " against ".join(
-                    f"{value[:12] or 'the default'} ({', '.join(sorted(set(models)))})"
-                    for value, models in sorted(groups.items())
-                ),
-                where=f"{column.task_id}/{column.dataset_id}",
-                way_out=_WAYS_OUT.get(trait, "run the models of one group again as the other was run"),
-            )
+    traits = [_traits(record, column) for record in records]
+    for trait in traits[0] if traits else ():
+        _refuse(column, trait, [(found[trait], record) for found, record in zip(traits, records, strict=True)])
+    # Backbones may have settings of their own (rates per layer, say), but then all of a backbone have the same.
+    for backbone in sorted({record.model.backbone for record in records}):
+        same = [(record.settings_hash, record) for record in records if record.model.backbone == backbone]
+        _refuse(column, f"settings of {backbone}", same)
+
+
+def _refuse(column: Column, trait: str, found: Sequence[tuple[str, Record]]) -> None:
+    groups: dict[str, list[str]] = {}
+    for value, record in found:
+        groups.setdefault(value, []).append(record.cell.model)
+    if len(groups) > 1:
+        raise CheckError(
+            f"column {column.paper_header!r} would mix {trait}: "
+            + " against ".join(
+                f"{value[:12] or 'the default'} ({', '.join(sorted(set(models)))})"
+                for value, models in sorted(groups.items())
+            ),
+            where=f"{column.task_id}/{column.dataset_id}",
+            way_out=_WAYS_OUT.get(trait, "run the models of one group again as the other was run"),
+        )
 
 
 def _refuse_repetition(column: Column, found: dict[str, list[Record]]) -> None:

@@ -310,7 +310,8 @@ def _banner(found: Sequence[Mapping[str, list[Record]]]) -> str:
 def _provenance(groups: Mapping[str, list[Record]]) -> tuple[str, str, str, str]:
     for group in groups.values():
         for record in group:
-            return record.cell.profile, record.settings_hash, record.data.data_hash, record.data.split_hash
+            data = record.data
+            return record.cell.profile, record.common_settings_hash, data.data_hash, data.split_hash
     return "", "", "", ""
 
 

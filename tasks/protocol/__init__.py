@@ -4,7 +4,7 @@
 says; `released` follows that configuration where the two contradict; `mini` is sized for two CPU cores.
 """
 
-from tasks.protocol.load import PROFILES, Profile, load_profile, task_settings
+from tasks.protocol.load import PROFILES, Profile, common_settings, load_profile, task_settings
 from tasks.protocol.settings import (
     CaptionSettings,
     ClassificationSettings,
@@ -27,6 +27,7 @@ __all__ = [
     "TaskSettings",
     "TrainingSettings",
     "VqaSettings",
+    "common_settings",
     "load_profile",
     "task_settings",
 ]

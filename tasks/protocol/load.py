@@ -81,7 +81,17 @@ def task_settings(profile: str, task: str, backbone: str = "ViT-Base") -> TaskSe
 
     The six question tasks share the settings named `vqa`.
     """
-    return _settings(load_profile(profile), "vqa" if task.startswith("vqa_") else task, backbone)
+    return _settings(load_profile(profile), _settings_name(task), backbone)
+
+
+@cache
+def common_settings(profile: str, task: str) -> TaskSettings:
+    """The settings of one task without what a backbone changes: what all rows of a table have in common."""
+    return _settings(load_profile(profile), _settings_name(task), "")
+
+
+def _settings_name(task: str) -> str:
+    return "vqa" if task.startswith("vqa_") else task
 
 
 def _settings(profile: Profile, task: str, backbone: str) -> TaskSettings:

@@ -88,6 +88,7 @@ class Runs:
             score_warnings=tuple(scored["warnings"]),
             settings=settings,
             settings_hash=hash_value(settings),
+            common_settings_hash=hash_value(settings),
             data=provenance,
             model=ModelProvenance(
                 model=model, name=model, backbone="mini", architecture={}, input={}, weights_kind="file"

@@ -80,6 +80,7 @@ def _record(
         ),
         settings=settings,
         settings_hash=hash_value(settings),
+        common_settings_hash=hash_value(settings),
         data=DataProvenance(
             dataset=dataset,
             synthetic=world is not None,

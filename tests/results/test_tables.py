@@ -244,6 +244,16 @@ def test_a_column_that_would_mix_is_refused_with_both_groups(
     assert caught.value.where == "classification/fusar_air" and way_out in caught.value.way_out
 
 
+def test_backbones_may_have_settings_of_their_own_but_one_backbone_has_one(make_record: MakeRecord) -> None:
+    """ViT-Large has another layer decay than ViT-Base in detection, and both stand in one column."""
+    base, other = make_record("mine"), make_record("other")
+    own = other.model_copy(update={"settings_hash": "1" * 64})
+    large = own.model_copy(update={"model": own.model.model_copy(update={"backbone": "ViT-Large"})})
+    build_table(4, [MINE, OTHER], [base, large])
+    with pytest.raises(CheckError, match="would mix settings of ViT-Base"):
+        build_table(4, [MINE, OTHER], [base, own])
+
+
 def test_other_columns_may_have_been_run_otherwise(make_record: MakeRecord) -> None:
     records = [
         make_record("mine"),
@@ -296,7 +306,7 @@ def test_remarks_tell_profile_hashes_seeds_and_who_was_left_out(make_record: Mak
     table = build_table(4, [MINE], [record, make_record("stranger", profile="mini")])
     (line,) = [remark for remark in table.remarks if remark.startswith("classification/fusar_air")]
     assert line == (
-        f"classification/fusar_air: profile paper, settings {record.settings_hash[:12]}, "
+        f"classification/fusar_air: profile paper, settings {record.common_settings_hash[:12]}, "
         f"data {'d' * 12}, split {'5' * 12}, seeds 3."
     )
     assert "Records of models without a row are left out: stranger." in table.remarks

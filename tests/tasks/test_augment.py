@@ -111,7 +111,7 @@ def test_bright_edges_do_not_wrap_around() -> None:
     image = np.zeros((12, 12), dtype=np.uint8)
     image[:, 6:] = 255
     out = augment([image], 48, WHOLE, 0.0, np.random.default_rng(0))[0].numpy()
-    assert (out[:, 40:] > 200).all() and (out[:, :8] < 50).all()
+    assert (out[:, 27:] > 200).all() and (out[:, :21] < 50).all()
     assert {0, 255} <= set(out.ravel().tolist())
 
 

@@ -203,6 +203,20 @@ def test_epochs_have_orders_of_their_own_and_repeat_exactly() -> None:
     assert order(0) == order(0) != order(1)
 
 
+def test_crops_hang_on_seed_and_epoch() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 60), dtype=np.uint8)
+    settings = _settings(3, crop={"scale": (0.2, 0.5), "ratio": (0.75, 1.3)})
+    model = Classifier(build_vit(TINY, image_size=SIZE, seed=0), 3, "mean", 0)
+
+    def crop(seed: int, epoch: int) -> torch.Tensor:
+        task = FineTuning(model, _model(), settings, [image], [0], seed=seed, device=torch.device("cpu"))
+        ((micro,),) = task.batches(epoch)
+        return micro.images
+
+    assert torch.equal(crop(0, 0), crop(0, 0))
+    assert not torch.equal(crop(0, 0), crop(1, 0)) and not torch.equal(crop(0, 0), crop(0, 1))
+
+
 def test_the_loss_is_smoothed_cross_entropy() -> None:
     task = _fine_tuning([0, 1, 2, 0], label_smoothing=0.1)
     ((micro,),) = task.batches(0)
@@ -218,6 +232,15 @@ def test_pixels_are_normalised_as_the_protocol_says() -> None:
     task = _fine_tuning([0])
     grey = torch.tensor([[[0, 127, 255]]], dtype=torch.uint8)
     assert task.to_input(grey)[0, :, 0].tolist() == [pytest.approx([-1.0, -0.5 / 127.5, 1.0])] * 3
+
+
+def test_nothing_is_dropped_while_predicting() -> None:
+    loaded = _model(dropout=0.5)
+    model = Classifier(loaded.encoder, 3, "class_token", 0).train()  # type: ignore[arg-type]
+    task = FineTuning(model, loaded, _settings(1), [], [], seed=0, device=torch.device("cpu"))
+    images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE), dtype=np.uint8)
+    first, second = (predict(model, task.to_input, images, torch.device("cpu"), "fp32") for _ in range(2))
+    assert (first == second).all()
 
 
 def test_predicting_in_batches_changes_nothing() -> None:

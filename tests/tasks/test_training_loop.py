@@ -348,7 +348,7 @@ def test_a_loss_that_is_not_finite_ends_the_cell_and_is_never_stored(tmp_path: P
 
     def spoil(loss: Tensor) -> Tensor:
         calls.append(1)
-        return loss * value if len(calls) == 5 else loss  # in the second of four epochs of three steps
+        return loss * value if len(calls) == 6 else loss  # the last step of the second of four epochs
 
     with pytest.raises(CellError, match="no longer finite") as caught:
         _run(checkpoint=tmp_path / "checkpoint", spoil=spoil)
