@@ -21,7 +21,7 @@ def interleaved(works: Mapping[str, Callable[[], object]], *, turns: int, warm_u
     """Median, smallest and largest time of every work; the order is reversed every other turn."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(-warm_up, turns):
-        names = list(works) if turn % 2 else list(reversed(works))
+        names = list(works) if turn % 2 else list(works)[::-1]
         for name in names:
             start = time.perf_counter()
             works[name]()
