@@ -26,11 +26,11 @@ setup: $(READY)     ## the environment alone
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11'; exit 2; }
-	@echo 'setting up $(VENV) (once)'
+	@echo 'setting up $(VENV) (once; torch alone is several GB)'
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo 'python -m venv failed; on Debian or Ubuntu: apt install python3-venv'; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	@$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
+	@$(BIN)/uv pip install --system-certs --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
 clean:              ## removes the environment and caches of tools, never results
