@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,16 +30,20 @@ class Written(NamedTuple):
     files: tuple[Path, ...]
 
 
-def table_rows(cards: Iterable[ModelCard], weights_root: Path | None) -> list[TableRow]:
-    """The rows of a table: every card, with the reason where it cannot run here."""
+def table_rows(
+    number: int, cards: Mapping[str, ModelCard], weights_root: Path | None, records: Sequence[Record]
+) -> list[TableRow]:
+    """The rows of a table: the paper's models, those that can run here, and those that only the records know."""
+    recorded = {record.cell.model: record for record in records}
     rows = []
-    for card in cards:
+    for card in cards.values():
         state = weight_state(card, weights_root)
-        rows.append(
-            TableRow(
-                card.id, card.name, card.backbone, card.paper_model, state.reason if state.state != "ready" else ""
-            )
-        )
+        if number in card.tables or card.id in recorded or state.state == "ready":
+            reason = "" if state.state == "ready" else state.reason
+            rows.append(TableRow(card.id, card.name, card.backbone, card.paper_model, reason))
+    for model in sorted(set(recorded) - set(cards)):
+        provenance = recorded[model].model
+        rows.append(TableRow(model, provenance.name, provenance.backbone))
     return rows
 
 
@@ -64,8 +68,7 @@ def current_records(store: Store, *, profile: str | None) -> list[Record]:
 def stored_table(store: Store, number: int, *, profile: str | None, weights_root: Path | None) -> Table:
     """A table of everything that is stored."""
     records = current_records(store, profile=profile)
-    cards = catalog()
-    rows = [*table_rows(cards.values(), weights_root), *_other_rows(records, cards)]
+    rows = table_rows(number, catalog(), weights_root, records)
     failures = [failure for failure in store.failures() if failure.cell.profile == records[0].cell.profile]
     return build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
 
@@ -81,7 +84,7 @@ def run_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure]
     ]
     cards = catalog() | {card.id: card for card in plan.cards}
     together = [*records, *others]
-    rows = [*table_rows(cards.values(), plan.request.weights_root), *_other_rows(together, cards)]
+    rows = table_rows(number, cards, plan.request.weights_root, together)
     return build_table(number, rows, together, failures=failures, unbuilt=_unbuilt())
 
 
@@ -122,15 +125,6 @@ def table_numbers(plan: Plan) -> list[int]:
     """The tables that the finished cells of a plan belong to."""
     groups = {TASKS[cell.cell.task].group for cell in plan.cells if cell.state is State.DONE}
     return sorted({TABLE_OF_GROUP[group] for group in groups})
-
-
-def _other_rows(records: Sequence[Record], cards: dict[str, ModelCard]) -> list[TableRow]:
-    """Models that only the records know: files of the user's own, timm names."""
-    found = {}
-    for record in records:
-        if record.cell.model not in cards:
-            found[record.cell.model] = TableRow(record.cell.model, record.model.name, record.model.backbone)
-    return [found[model] for model in sorted(found)]
 
 
 def _unbuilt() -> dict[str, str]:
