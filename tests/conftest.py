@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from foundation.cache import VARIABLE
+
+# One thread per test process, set before torch is loaded: workers with a pool each would wait for one another.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)

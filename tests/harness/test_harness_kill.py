@@ -111,7 +111,15 @@ def test_a_resumed_run_says_so(tiny_root: Path, tmp_path: Path) -> None:
 
 def test_a_killed_worker_costs_its_own_cell_only(tiny_root: Path, tmp_path: Path, harness: Harness) -> None:
     out = tmp_path / "runs"
-    arguments: list[str | Path] = ["run", "-m", "random-mini,simple-features", "-t", "sar_acd", "--data-root", tiny_root]
+    arguments: list[str | Path] = [
+        "run",
+        "-m",
+        "random-mini,simple-features",
+        "-t",
+        "sar_acd",
+        "--data-root",
+        tiny_root,
+    ]
     process = subprocess.Popen(
         command(*arguments, "--out", out, "--jobs", "1"),
         env=environment(),
