@@ -157,10 +157,11 @@ def write_truth(store: Store, data: ClassificationData, name: str, truth: dict[s
     """Writes the split lists and the truth once per data set and split."""
     content = pretty_json(truth)
     target = store.root / name
-    if not target.exists() or target.read_bytes() != content:
-        for part, images in (("train", data.split.train), ("test", data.split.test)):
-            write_bytes(target.parent / f"{part}.txt", "".join(f"{image}\n" for image in images).encode())
-        write_bytes(target, content)
+    with store.shared("splits"):
+        if not target.exists() or target.read_bytes() != content:
+            for part, images in (("train", data.split.train), ("test", data.split.test)):
+                write_bytes(target.parent / f"{part}.txt", "".join(f"{image}\n" for image in images).encode())
+            write_bytes(target, content)
     return FileReference(name=name, sha256=hash_bytes(content))
 
 

@@ -150,9 +150,10 @@ def report(table: int, form: str, profile: str | None, out: Path, weights_root: 
         raise unknown_name("format", form, forms, see="harness report --help")
     if table not in (4, 6):
         raise unknown_name("table", str(table), ["4", "6"], see="harness report --help")
-    made = stored_table(Store(out), table, profile=profile, weights_root=weights_root)
+    store = Store(out)
+    made = stored_table(store, table, profile=profile, weights_root=weights_root)
     used = next((name for name, *_ in made.provenance if name), "none")
-    written = write_table(made, out / "reports", f"table{table}-{used}")
+    written = write_table(made, store, f"table{table}-{used}")
     if as_json:
         _print_json(
             {

@@ -112,15 +112,15 @@ class LiveDisplay:
     def __init__(self, cells: Sequence[PlannedCell]) -> None:
         self.tally = Tally(cells)
         self.total = len(cells)
-        self.lines: list[str] = []
+        self.lines: list[tuple[str, str]] = []
 
     def __call__(self, event: Event) -> None:
         """Takes note; the view is drawn several times a second."""
         self.tally.take(event)
         if isinstance(event, Finished):
-            self.lines.append(f"[green]ok[/]    {name_of(event.cell)}: {event.headline} in {duration(event.seconds)}")
+            self.lines.append(("green", f"ok     {name_of(event.cell)}: {event.headline} in {duration(event.seconds)}"))
         elif isinstance(event, Failed):
-            self.lines.append(f"[red]failed[/] {name_of(event.failure.cell)}: {event.failure.what}")
+            self.lines.append(("red", f"failed {name_of(event.failure.cell)}: {event.failure.what}"))
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
@@ -138,7 +138,7 @@ class LiveDisplay:
         for key, (cell, note) in self.tally.running.items():
             bar = ProgressBar(total=1.0, completed=self.tally.share[key], width=20)
             running.add_row("  ", name_of(cell), bar, note)
-        return Group(*(Text.from_markup(line) for line in self.lines), running, whole)
+        return Group(*(Text(line, style) for style, line in self.lines), running, whole)
 
 
 @contextmanager

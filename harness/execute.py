@@ -71,4 +71,4 @@ def _finish(outcome: Outcome, store: Store) -> None:
     for number in table_numbers(outcome.plan):
         request = outcome.plan.request
         table = run_table(outcome.plan, records, outcome.failures, store, number)
-        outcome.tables.append(write_table(table, request.out / "reports", table_name(number, request)))
+        outcome.tables.append(write_table(table, store, table_name(number, request)))

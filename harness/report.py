@@ -110,14 +110,15 @@ def _conditions(record: Record) -> tuple[str, ...]:
     )
 
 
-def write_table(table: Table, folder: Path, name: str) -> Written:
+def write_table(table: Table, store: Store, name: str) -> Written:
     """Writes a table in all its forms."""
     forms = {"md": to_markdown(table), "csv": to_csv(table), "tex": to_latex(table)}
     files = []
-    for suffix, text in forms.items():
-        path = folder / f"{name}.{suffix}"
-        write_bytes(path, text.encode())
-        files.append(path)
+    with store.shared("reports"):
+        for suffix, text in forms.items():
+            path = store.root / "reports" / f"{name}.{suffix}"
+            write_bytes(path, text.encode())
+            files.append(path)
     return Written(table, tuple(files))
 
 

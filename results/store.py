@@ -36,6 +36,8 @@ PREDICTIONS = "predictions.jsonl"
 FAILURE = "failure.json"
 CHECKPOINT = "checkpoint.pt"
 LOCK = "lock"
+SHARED = ("splits", "reports")
+"""Folders that several cells or runs write to; their lock lies in the folder itself."""
 
 _PLAIN = frozenset(string.ascii_lowercase + string.digits + "._-")
 _LONGEST = 120
@@ -90,6 +92,10 @@ class Store:
     def lock(self, cell: CellId, key: str, *, wait: bool = True) -> AbstractContextManager[bool]:
         """Holds the cell for the time of the block; yields False if another process does and `wait` is off."""
         return exclusive(self.folder(cell, key) / LOCK, wait=wait)
+
+    def shared(self, part: str) -> AbstractContextManager[bool]:
+        """Holds a folder that many cells write to (`splits`, `reports`) for the time of a write."""
+        return exclusive(self.root / part / LOCK)
 
     def write(self, record: Record) -> Path:
         """Commits a finished cell, then removes its failure and checkpoint; returns the folder."""
@@ -179,6 +185,9 @@ class Store:
         stale: dict[Path, list[Path]] = {}
         for path in self._cells.rglob(f"{TEMPORARY_PREFIX}*"):
             stale.setdefault(path.parent, []).append(path)
+        for part in SHARED:
+            if left := list((self.root / part).rglob(f"{TEMPORARY_PREFIX}*")):
+                stale[self.root / part] = left
         for folder, paths in sorted(stale.items()):
             with exclusive(folder / LOCK, wait=False) as held:
                 for path in paths if held else ():
