@@ -184,10 +184,10 @@ def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int
     missing = [chip for chip in chips if not (folder / chip.path).exists()]
     batches = [missing[start : start + _CHIPS_PER_CALL] for start in range(0, len(missing), _CHIPS_PER_CALL)]
     done = len(chips) - len(missing)
-    progress(done, len(chips), name)
+    progress(done, len(chips), f"rendering {name}")
     for count in _drawn(partial(_write_chips, folder, seed), batches, workers):
         done += count
-        progress(done, len(chips), name)
+        progress(done, len(chips), f"rendering {name}")
     if name == "fusar_ship":
         write_bytes(folder / "meta.csv", _ship_table(chips, seed))
     marker = _marker(identity, name, {"chips": len(chips), "pixel_m": GRIDS[identity["size"]][name].pixel_m})

@@ -123,8 +123,8 @@ def test_progress_counts_every_chip_once(tmp_path: Path) -> None:
         datasets=["sar_acd"],
         progress=lambda done, total, note="": seen.append((done, total, note)),
     )
-    assert seen[0] == (0, 72, "sar_acd")
-    assert seen[-1] == (72, 72, "sar_acd")
+    assert seen[0] == (0, 72, "rendering sar_acd")
+    assert seen[-1] == (72, 72, "rendering sar_acd")
     assert [done for done, _, _ in seen] == sorted({done for done, _, _ in seen})
 
 
