@@ -110,7 +110,11 @@ def to_latex(table: Table, columns: Columns = "all") -> str:
     r"""A `table*` that needs the packages booktabs and multirow; \textbf for best, \underline for second best."""
     table = table.filled() if columns == "filled" else table
     style = _LATEX_STYLE
-    caption = style.escape(table.title) + (rf". \textbf{{{style.escape(table.banner)}}}" if table.banner else "")
+    # LaTeX numbers tables itself, so the paper's number moves behind the words.
+    place, _, words = table.title.partition(": ")
+    caption = style.escape(f"{words} ({place} of the paper)" if words else place) + (
+        rf". \textbf{{{style.escape(table.banner)}}}" if table.banner else ""
+    )
     head = ["% needs \\usepackage{booktabs,multirow}", r"\begin{table*}", r"\centering", r"\scriptsize"]
     head += [r"\setlength{\tabcolsep}{3pt}", rf"\caption{{{caption}}}"]
     body = [*_latex_tabular(table, style)] if table.columns else [_EMPTY]

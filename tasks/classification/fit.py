@@ -159,15 +159,19 @@ def fit_and_predict(
     """Learns from the training part and scores every class for every test image."""
     device = device or torch.device("cpu")
     labels = _labels(data.train, twin, seed)
-    test = _disturbed(load_squares(_sources(data.test), settings.image_size, progress), data.test, twin, seed)
+
+    def preparing(done: int, total: int, note: str = "") -> None:
+        progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
+
+    test = _disturbed(load_squares(_sources(data.test), settings.image_size, preparing), data.test, twin, seed)
     if not loaded.trainable:
-        train_images = load_squares(_sources(data.train), settings.image_size, progress)
+        train_images = load_squares(_sources(data.train), settings.image_size, preparing)
         train_images = _disturbed(train_images, data.train, twin, seed)
         return _linear(loaded, train_images, labels, test, data, seed=seed, progress=progress)
     if settings.images == "resized":
-        images: Sequence[Grey] | Grey = load_squares(_sources(data.train), settings.image_size, progress)
+        images: Sequence[Grey] | Grey = load_squares(_sources(data.train), settings.image_size, preparing)
     else:
-        images = load_originals(_sources(data.train), progress)
+        images = load_originals(_sources(data.train), preparing)
     images = _disturbed(images, data.train, twin, seed)
     model = Classifier(cast(Encoder, loaded.encoder), len(data.classes), settings.pooling, seed).to(device)
     encoder = model.encoder

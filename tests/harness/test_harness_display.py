@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from adapters.load import load
 from adapters.registry import catalog
 from harness.display import LiveDisplay, PlainDisplay, Tally, duration, show_progress, show_run
 from harness.engines.events import Advanced, Failed, Finished, Started
 from harness.plan import PlannedCell, State
 from results.record import CellId, Failure
-from tasks.protocol import task_settings
+from tasks.classification.data import build
+from tasks.classification.fit import fit_and_predict
+from tasks.datasets import find_source, read_index
+from tasks.protocol import ClassificationSettings, task_settings
 
 
 def planned(model: str, train_items: int = 100) -> PlannedCell:
@@ -54,6 +59,25 @@ def test_preparing_steps_do_not_push_the_share_back() -> None:
     tally.take(Advanced(SLOW.cell, 3, 4, "epoch 3/4"))
     tally.take(Advanced(SLOW.cell, 0, 1, "reading data"))
     assert tally.done_share == pytest.approx(0.75)
+
+
+def test_decoding_images_is_not_counted_as_work(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that has decoded all its images and trained nothing is at its very start."""
+    monkeypatch.setattr("tasks.classification.fit.train", lambda *_, **__: pytest.fail("stop before training"))
+    data = build(read_index(find_source("sar_acd", tiny_root)))
+    tally = Tally([SLOW])
+    settings = task_settings("mini", "classification", "mini")
+    assert isinstance(settings, ClassificationSettings)
+    with pytest.raises(pytest.fail.Exception, match="stop before training"):
+        fit_and_predict(
+            load(SLOW.card, image_size=64, seed=0),
+            data,
+            settings,
+            seed=0,
+            progress=lambda done, total, note="": tally.take(Advanced(SLOW.cell, done, total, note)),
+        )
+    assert "decoding" in tally.running[str(SLOW.cell)][1]
+    assert tally.done_share == 0
 
 
 def test_the_time_left_is_in_proportion_to_the_work_left(monkeypatch: pytest.MonkeyPatch) -> None:
