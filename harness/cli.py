@@ -186,5 +186,39 @@ def doctor(
     raise typer.Exit(action(out, data_root, weights_root, as_json))
 
 
+data_app = typer.Typer(
+    name="data", no_args_is_help=True, rich_markup_mode=None, help="Look at data sets; build the synthetic world."
+)
+app.add_typer(data_app)
+
+
+@data_app.command("status", epilog=_examples("harness data status", "harness data status --data-root /data"))
+def data_status(
+    data_root: DataRoot = None,
+    world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
+    label_map: Annotated[list[str] | None, typer.Option(help="e.g. fusar_ship=ship7; repeatable")] = None,
+    as_json: Json = False,
+) -> None:
+    """List every data set, real or synthetic, with counts, and what is missing."""
+    from harness.commands import data_status as action
+
+    raise typer.Exit(action(data_root, world, label_map or [], as_json))
+
+
+@data_app.command("build", epilog=_examples("harness data build sarworld --size default --root world --workers 2"))
+def data_build(
+    what: Annotated[str, typer.Argument(help="sarworld")] = "sarworld",
+    size: Annotated[str, typer.Option(help="ci, mini or default")] = "mini",
+    root: Annotated[Path | None, typer.Option(help="folder to write to; without it: the cache")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the world")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Build the synthetic world in the real data sets' layouts."""
+    from harness.commands import data_build as action
+
+    raise typer.Exit(action(what, size, root, seed, workers, as_json))
+
+
 if __name__ == "__main__":
     main()

@@ -214,6 +214,43 @@ def doctor(out: Path, data_root: Path | None, weights_root: Path | None, as_json
     return CheckError.exit_code if any(finding.verdict == "problem" for finding in findings) else 0
 
 
+def data_status(data_root: Path | None, world: str, label_maps: list[str], as_json: bool) -> int:
+    """Prints every data set with its counts."""
+    from harness.data import WORLD_SIZES, overview
+    from harness.request import parse_label_maps
+
+    if world not in WORLD_SIZES:
+        raise unknown_name("size", world, WORLD_SIZES, see="harness data status --help")
+    with show_progress(quiet=as_json) as progress:
+        found = overview(data_root, world, parse_label_maps(label_maps), progress)
+    if as_json:
+        _print_json([state._asdict() for state in found])
+        return 0
+    rows = [
+        tuple("-" if value is None or value == "" else str(value) for value in (*state[:6], state.note))
+        for state in found
+    ]
+    _print_rows(("data set", "title", "state", "images", "classes", "bad", "note"), rows)
+    return 0
+
+
+def data_build(what: str, size: str, root: Path | None, seed: int, workers: int, as_json: bool) -> int:
+    """Builds the synthetic world and prints what was written."""
+    from harness.data import build_world
+
+    if what != "sarworld":
+        raise unknown_name("world", what, ["sarworld"], see="harness data build --help")
+    with show_progress(quiet=as_json) as progress:
+        info = build_world(root, size, seed, workers, progress)
+    if as_json:
+        _print_json({**info.__dict__, "root": str(info.root)})
+    else:
+        sets = ", ".join(f"{name} {count}" for name, count in info.datasets.items())
+        print(f"sarworld v{info.version} {info.size} seed {info.seed} at {info.root}: {sets}")
+        print(f"{info.written} images written in {info.seconds:.1f} s" if info.written else "already complete")
+    return 0
+
+
 def _show_one(name: str, weights_root: Path | None) -> int:
     cards = catalog()
     if name in cards:

@@ -1,0 +1,49 @@
+"""`harness data`: what there is, and the synthetic world on demand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.harness.conftest import Harness
+
+
+def states(harness: Harness, *arguments: str | Path) -> dict[str, dict[str, object]]:
+    done = harness("data", "status", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return {row["dataset"]: row for row in json.loads(done.stdout)}
+
+
+def test_the_overview_names_every_data_set_and_what_is_missing(harness: Harness, tiny_root: Path) -> None:
+    found = states(harness, "--data-root", tiny_root)
+    assert len(found) == 8
+    assert found["sar_acd"]["state"] == "real" and found["sar_acd"]["images"] == 60
+    assert found["fusar_ship"]["state"] == "missing"
+    assert found["fusar_map"]["state"] == "not built yet"
+
+
+def test_bad_files_are_counted_and_not_an_error(harness: Harness, tmp_path: Path, tiny_root: Path) -> None:
+    folder = tmp_path / "data" / "sar_acd" / "images"
+    for source in (tiny_root / "sar_acd" / "images").glob("*/*.jpg"):
+        target = folder / source.parent.name / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    (folder / "A220" / "001.jpg").write_bytes(b"broken")
+    assert states(harness, "--data-root", tmp_path / "data")["sar_acd"]["bad_files"] == 1
+
+
+def test_a_world_is_built_once_and_refuses_to_become_another(harness: Harness, tmp_path: Path) -> None:
+    first = harness("data", "build", "--size", "ci", "--root", "world", "--json")
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["written"] == sum(json.loads(first.stdout)["datasets"].values())
+    again = harness("data", "build", "--size", "ci", "--root", "world", "--json")
+    assert json.loads(again.stdout)["written"] == 0
+    other = harness("data", "build", "--size", "ci", "--seed", "1", "--root", "world")
+    assert other.returncode == 2 and "another world" in other.stderr
+    as_real = states(harness, "--data-root", tmp_path / "world")
+    assert {as_real[name]["state"] for name in ("fusar_air", "fusar_ship", "sar_acd")} == {"synthetic"}
+
+
+def test_an_unknown_world_or_size_is_answered_with_the_known_ones(harness: Harness) -> None:
+    assert "did you mean ci" in harness("data", "build", "--size", "cj").stderr
+    assert harness("data", "build", "sarwolrd").returncode == 2
