@@ -60,7 +60,7 @@ class Architecture(_Data):
 
 
 class InputContract(_Data):
-    """What the encoder expects to be fed; a mismatch with the data is refused, never papered over."""
+    """What the encoder expects to be fed. Unit and channels are checked where images become input (`sar_input`)."""
 
     unit: Literal["uint8", "amplitude", "power", "db", "complex", "reflectance"] = Field(
         default="uint8", description="unit of a pixel before normalisation"

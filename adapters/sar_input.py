@@ -32,7 +32,7 @@ def encoder_input(grey: Tensor, contract: InputContract, mean: Sequence[float], 
     if len(mean) != contract.channels:
         raise UsageError(
             f"statistics for {len(mean)} channels, but the encoder takes {contract.channels}",
-            way_out='use normalisation source "native"',
+            way_out="this encoder needs statistics of its own; it cannot be fed the task's",
         )
     shape = (1, contract.channels, 1, 1)
     centre = torch.tensor(mean, device=grey.device).view(shape)

@@ -52,18 +52,30 @@ class TimmEncoder(nn.Module):
         return config
 
     def forward(self, images: Tensor) -> Features:
-        """Features of images [B, C, H, W]."""
-        last = self.maps(images)[-1].values
-        grid = Grid(int(last.shape[2]), int(last.shape[3]))
-        return Features(last.mean(dim=(2, 3)), None, last.flatten(2).transpose(1, 2), grid)
+        """Features of images [B, C, H, W], after the network's own final norm and with its own pooling."""
+        self._require_channels(images)
+        network: Any = self.network
+        last: Tensor = network.forward_features(images)
+        pooled: Tensor = network.forward_head(last, pre_logits=True)
+        if last.ndim == 4:
+            # Most networks give [B, D, h, w]; Swin and its kin give [B, h, w, D].
+            rows = last if last.shape[1] == self.width else last.permute(0, 3, 1, 2)
+            return Features(pooled, None, rows.flatten(2).transpose(1, 2), Grid(*map(int, rows.shape[2:])))
+        prefix = int(getattr(network, "num_prefix_tokens", 0))
+        own_token = prefix > 0 and getattr(network, "cls_token", None) is not None
+        grid = Grid(images.shape[2] // self.stride, images.shape[3] // self.stride)
+        return Features(pooled, last[:, 0] if own_token else None, last[:, prefix:], grid)
 
-    def maps(self, images: Tensor) -> list[FeatureMap]:
-        """The maps of all stages, from fine to coarse."""
+    def _require_channels(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise UsageError(
                 f"images of shape {tuple(images.shape)} where [B, {self.in_channels}, H, W] is expected",
                 way_out=f"prepare the images with the card's input contract ({self.in_channels} channels)",
             )
+
+    def maps(self, images: Tensor) -> list[FeatureMap]:
+        """The maps of all stages, from fine to coarse."""
+        self._require_channels(images)
         found: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
             images, intermediates_only=True, output_fmt="NCHW"
         )
@@ -107,9 +119,7 @@ def create_network(architecture: Architecture, *, seed: int, pretrained: bool, *
     """`timm.create_model` without touching the global random state, with what the network knows of `options`."""
     name = architecture.timm_name or ""
     if not timm.is_model(name):
-        raise unknown_name(
-            "timm architecture", name, timm.list_models(), see="python -c 'import timm; ...list_models()'"
-        )
+        raise unknown_name("timm architecture", name, timm.list_models(), see="the model list in timm's documentation")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("timm", name, seed))
         while True:

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from foundation.errors import CellError, MissingError
+from foundation.errors import CellError, CheckError, MissingError
 from foundation.files import pretty_json, write_bytes
 from foundation.hashing import hash_bytes
 from foundation.progress import Progress, silent
 from harness.keys import scoring_hash, settings_hash
-from harness.plan import LOAD_MODE, PlannedCell, State
+from harness.plan import LOAD_MODE, PlannedCell, is_stale
 from harness.provenance import code_provenance
 from harness.request import RunRequest
 from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
@@ -49,20 +49,32 @@ def compute(job: Job, progress: Progress = silent) -> Record:
     folder = store.folder(planned.cell, planned.key)
     with store.lock(planned.cell, planned.key, wait=False) as held:
         if not held:
-            raise CellError(
+            raise BusyError(
                 "another process is computing this cell",
                 where=str(folder),
                 way_out="wait for it, or end it, then run again",
             )
-        if planned.state is State.RESCORE:
-            old = store.read(planned.cell, planned.key)
-            if old is not None:
-                record = rescore(store, old)
+        there = _stored(store, planned)
+        if there is not None:
+            # Another run finished it meanwhile, or only the scoring code has changed since.
+            record = rescore(store, there) if is_stale(there) else there
+            if record is not there:
                 store.write(record)
-                return record
+            return record
         record = _compute(job, store, folder, progress)
         store.write(record)
         return record
+
+
+class BusyError(CellError):
+    """Somebody else is computing this cell: no failure of the cell."""
+
+
+def _stored(store: Store, planned: PlannedCell) -> Record | None:
+    try:
+        return store.read(planned.cell, planned.key)
+    except CheckError:  # damaged: it is computed anew
+        return None
 
 
 def rescore(store: Store, record: Record) -> Record:
@@ -84,7 +96,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
     data = build(index, ratio=load_profile(planned.cell.profile).split.ratio, limit=request.limit)
     if index.data_hash != planned.key_parts["data"]:
         raise CellError("the data changed while the run was going on", where=str(index.root), way_out="run again")
-    settings, size_warning = _fitted(planned)
+    settings, deviations = _fitted(planned)
     device = choose_device(request.device)
     progress(0, 1, "loading the model")
     loaded = load(
@@ -95,6 +107,10 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         dropout=settings.encoder.dropout,
         drop_path=settings.encoder.drop_path,
     )
+    if planned.weights_hash is not None and loaded.weights_hash != planned.weights_hash:
+        raise CellError(
+            "the weight file changed while the run was going on", where=planned.cell.model, way_out="run again"
+        )
     outcome = fit_and_predict(
         loaded,
         data,
@@ -103,7 +119,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         twin=request.twin,
         device=device,
         checkpoint=folder / CHECKPOINT,
-        key=planned.key,
+        key=f"{planned.key} on {device.type}",  # a checkpoint of another device is another training
         progress=progress,
     )
     lines = b"".join(json.dumps(row).encode() + b"\n" for row in outcome.predictions)
@@ -120,6 +136,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         baselines=scored["baselines"],
         details={**scored["details"], "losses": outcome.losses},
         settings=planned.settings.model_dump(mode="json"),
+        precision=outcome.precision,
         settings_hash=settings_hash(planned.settings),
         common_settings_hash=settings_hash(common_settings(planned.cell.profile, planned.cell.task)),
         data=provenance,
@@ -127,15 +144,15 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         code=code_provenance(planned.cell.task),
         predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
         truth=truth_file,
-        warnings=(*size_warning, *_data_warnings(data)),
+        warnings=_data_warnings(data, provenance.exact_duplicates_across or 0),
+        deviations=deviations,
         score_warnings=tuple(scored["warnings"]),
         execution=Execution(
             started=started,
             finished=_now(),
-            seconds=round(max(time.perf_counter() - clock, outcome.fit_seconds), 3),
+            seconds=round(time.perf_counter() - clock + outcome.earlier_seconds, 3),
             resumed_from_epoch=outcome.resumed_from_epoch,
             device=_device_name(device),
-            precision=outcome.precision,
             threads=request.threads,
             platform=f"{platform.system()} {platform.machine()}",
             peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -170,15 +187,15 @@ def fitting_size(size: int, patch: int) -> int:
     return size if patch <= 1 else max(patch, size // patch * patch)
 
 
-def _fitted(planned: PlannedCell) -> tuple[ClassificationSettings, list[str]]:
+def _fitted(planned: PlannedCell) -> tuple[ClassificationSettings, tuple[str, ...]]:
     settings = planned.settings
     assert isinstance(settings, ClassificationSettings)
     patch = planned.card.architecture.patch if planned.card.architecture else 0
     size = fitting_size(settings.image_size, patch)
     if size == settings.image_size:
-        return settings, []
+        return settings, ()
     note = f"input {size} x {size} instead of {settings.image_size}: the patch is {patch}"
-    return settings.model_copy(update={"image_size": size}), [note]
+    return settings.model_copy(update={"image_size": size}), (note,)
 
 
 def _data_provenance(data: ClassificationData, request: RunRequest) -> DataProvenance:
@@ -190,7 +207,7 @@ def _data_provenance(data: ClassificationData, request: RunRequest) -> DataProve
         data_hash=data.index.data_hash,
         split_hash=data.split.hash,
         label_map=data.index.label_map,
-        limit=request.limit,
+        limit=request.limit if data.cut else None,
         twin=request.twin,
         classes=data.classes,
         train_items=len(data.train),
@@ -213,22 +230,24 @@ def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcom
         architecture=card.architecture.model_dump(mode="json") if card.architecture else {},
         input=loaded.contract.model_dump(mode="json"),
         weights_kind=card.weights.kind,
-        weights_hash=planned.weights_hash,
+        weights_hash=loaded.weights_hash,
         load_mode=LOAD_MODE,
         load_report=loaded.report.as_dict(),
         parameters=outcome.parameters,
     )
 
 
-def _data_warnings(data: ClassificationData) -> list[str]:
+def _data_warnings(data: ClassificationData, exact: int) -> tuple[str, ...]:
     found = []
     if data.index.bad:
         found.append(f"{len(data.index.bad)} unreadable images left out")
     absent = set(data.dropped_classes)
     small = [data.index.classes[label] for label in data.split.dropped if data.index.classes[label] in absent]
+    if exact:
+        found.append(f"{exact} pairs of identical images across the training and the test part")
     if small:
         found.append(f"classes with fewer than five images left out: {', '.join(small)}")
-    return found
+    return tuple(found)
 
 
 def _device_name(device: torch.device) -> str:

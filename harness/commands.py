@@ -26,6 +26,15 @@ def run(request: RunRequest, as_json: bool) -> int:
     from results.render import to_text
 
     outcome = execute(request, quiet=as_json)
+    if not any(cell.state is State.DONE for cell in outcome.plan.cells) and not outcome.failures:
+        broken = next((state.broken for state in outcome.plan.data.values() if state.broken is not None), None)
+        if broken is not None:
+            raise broken
+        first = next((cell for cell in outcome.plan.cells if cell.reason), None)
+        raise MissingError(
+            "nothing of this request can be computed here" + (f": {first.reason}" if first else ""),
+            way_out=(first.way_out if first and first.way_out else "see harness plan"),
+        )
     if as_json:
         _print_json(
             {
@@ -46,12 +55,6 @@ def run(request: RunRequest, as_json: bool) -> int:
         _say_if("  where: ", failure.where)
         _say_if("  way out: ", failure.way_out)
         _say_if("", failure.traceback)
-    if not any(cell.state is State.DONE for cell in outcome.plan.cells) and not outcome.failures:
-        first = next((cell for cell in outcome.plan.cells if cell.reason), None)
-        raise MissingError(
-            "nothing of this request can be computed here" + (f": {first.reason}" if first else ""),
-            way_out=(first.way_out if first and first.way_out else "see harness plan"),
-        )
     return outcome.exit_code
 
 
@@ -296,7 +299,9 @@ def _print_left_out(plan: Plan) -> None:
         print(f"tasks not built yet: {', '.join(tasks)}")
     for dataset, state in plan.data.items():
         if state.data is None and not state.will_be_built:
-            print(f"{dataset}: {state.reason}\n  way out: {state.way_out}", file=sys.stderr)
+            print(f"{dataset}: {state.broken or state.reason}", file=sys.stderr)
+            if state.broken is None and state.way_out:
+                print(f"  way out: {state.way_out}", file=sys.stderr)
 
 
 def _print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,7 +16,7 @@ from foundation.rooms import foreign_rooms
 from harness.provenance import LIBRARIES, installed_version
 
 NEEDED_GIB = 2.0
-"""Disk that a run on the embedded default and its environment may take."""
+"""Disk that the cache and the records of a run on the embedded default may take, with room to spare."""
 
 
 class Finding(NamedTuple):

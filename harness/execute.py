@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from foundation.errors import MissingError
+from foundation.errors import BenchError, MissingError
 from foundation.files import require_writable
 from harness.cell import Job
 from harness.display import show_progress, show_run
@@ -15,6 +15,12 @@ from harness.report import Written, run_table, table_name, table_numbers, write_
 from harness.request import RunRequest
 from results.record import Failure, Record
 from results.store import Store
+
+
+class InterruptedRunError(BenchError):
+    """The user stopped the run; everything finished or checkpointed so far is kept."""
+
+    exit_code = 130
 
 
 @dataclass
@@ -48,7 +54,10 @@ def execute(request: RunRequest, *, quiet: bool = False) -> Outcome:
                     outcome.failures.append(event.failure)
                     outcome.exit_code = max(outcome.exit_code, event.exit_code)
 
-            run_jobs(jobs, workers=request.jobs, threads=request.threads, on_event=on_event)
+            try:
+                run_jobs(jobs, workers=request.jobs, threads=request.threads, on_event=on_event)
+            except KeyboardInterrupt as stop:
+                raise InterruptedRunError("interrupted", way_out="run the same command again to go on") from stop
     _finish(outcome, store)
     return outcome
 

@@ -78,6 +78,7 @@ def key_parts(
     data_hash: str,
     split_hash: str,
     twin: str,
+    world: str | None,
 ) -> dict[str, Any]:
     """The allow-list. Label maps, limits and unreadable files act through the hashes of data and split."""
     return {
@@ -97,6 +98,7 @@ def key_parts(
         "data": data_hash,
         "split": split_hash,
         "twin": twin,
+        "world": world,
         "numerics": numerics_hash(cell.task),
     }
 

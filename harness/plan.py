@@ -13,7 +13,7 @@ from typing import Any
 from adapters.card import ModelCard, WeightState
 from adapters.registry import load_model_file, select, weight_state
 from foundation.cache import cached_file_hash
-from foundation.errors import MissingError, UsageError
+from foundation.errors import BenchError, CheckError, MissingError, UsageError
 from foundation.hashing import hash_value
 from foundation.progress import Progress, silent
 from harness.keys import key_parts, scoring_hash, settings_hash
@@ -78,7 +78,7 @@ class DataState:
     reason: str = ""
     way_out: str = ""
     will_be_built: bool = False
-    broken: MissingError | None = None
+    broken: BenchError | None = None
     """The data set is there but cannot be used."""
 
 
@@ -153,12 +153,12 @@ def _refuse_named_but_missing(
 def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progress: Progress) -> DataState:
     options = DataOptions(request.label_maps.get(dataset), request.allow_bad)
     if request.data_root is None:
-        from tasks.sarworld.cache import default_world, default_world_path
+        from tasks.sarworld.cache import default_world, default_world_path, is_built
 
         world = default_world_path(request.world)
         if build_world:
             world = default_world(request.world, workers=request.jobs, progress=progress)
-        elif not world.is_dir():
+        elif not is_built(world):
             return DataState(dataset, reason="the synthetic world is not built yet", will_be_built=True)
         source = DataSource(dataset, world / DATASETS[dataset].folder)
     else:
@@ -177,7 +177,9 @@ def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progres
     try:
         index = read_index(source, options, progress)
         data = build(index, ratio=load_profile(request.profile).split.ratio, limit=request.limit)
-    except MissingError as error:
+    except UsageError:
+        raise
+    except BenchError as error:
         return DataState(dataset, source=source, reason=error.what, way_out=error.way_out, broken=error)
     return DataState(dataset, data, source)
 
@@ -210,6 +212,7 @@ def _planned(
         data_hash=data.data.index.data_hash,
         split_hash=data.data.split.hash,
         twin=request.twin,
+        world=data.data.index.world,
     )
     key = hash_value(parts)
     state, reason = _progress_of(store, cell, key)
@@ -228,7 +231,10 @@ def _planned(
 
 
 def _progress_of(store: Store, cell: CellId, key: str) -> tuple[State, str]:
-    record = store.read(cell, key)
+    try:
+        record = store.read(cell, key)
+    except CheckError as error:
+        return State.RETRY, f"its record is damaged: {error.what}"
     if record is not None:
         return (State.RESCORE, "the scoring code has changed") if is_stale(record) else (State.DONE, "")
     failure: Failure | None = store.read_failure(cell, key)

@@ -75,17 +75,29 @@ def stored_table(store: Store, number: int, *, profile: str | None, weights_root
 
 def run_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure], store: Store, number: int) -> Table:
     """A table of the cells of a plan, and beside them the stored ones that were made under the same conditions."""
-    conditions = {_conditions(record) for record in records}
+    conditions = {(record.cell.task, record.cell.dataset): _conditions(record) for record in records}
     planned = {record.cell for record in records}
+    whole = plan.request.limit is None and plan.request.twin == "none"
+    candidates = store.whole_records(plan.request.profile) if whole else store.records()
+    stored = [found.record for found in candidates if found.record.cell not in planned]
+    if whole:
+        # Columns that this run did not touch keep what is stored, as long as it is of the same kind of data.
+        synthetic = {record.data.world for record in records}
+        for record in sorted(stored, key=lambda record: record.execution.finished if record.execution else ""):
+            if record.data.world in synthetic and (record.cell.task, record.cell.dataset) not in planned_columns(plan):
+                conditions[record.cell.task, record.cell.dataset] = _conditions(record)
     others = [
-        stored.record
-        for stored in store.whole_records(plan.request.profile)
-        if stored.record.cell not in planned and _conditions(stored.record) in conditions
+        record for record in stored if conditions.get((record.cell.task, record.cell.dataset)) == _conditions(record)
     ]
     cards = catalog() | {card.id: card for card in plan.cards}
     together = [*records, *others]
     rows = table_rows(number, cards, plan.request.weights_root, together)
     return build_table(number, rows, together, failures=failures, unbuilt=_unbuilt())
+
+
+def planned_columns(plan: Plan) -> set[tuple[str, str]]:
+    """(task, data set) of every cell of a plan."""
+    return {(cell.cell.task, cell.cell.dataset) for cell in plan.cells}
 
 
 def table_name(number: int, request: RunRequest) -> str:
@@ -106,6 +118,8 @@ def _conditions(record: Record) -> tuple[str, ...]:
         data.data_hash,
         data.split_hash,
         data.twin,
+        record.precision,
+        record.code.numerics,
         record.code.scoring,
     )
 

@@ -44,9 +44,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError(f"not a list of seeds: {text!r}", way_out="write --seeds 0,1,2 or --seeds 0-2")
         seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+    if max(seeds, default=0) >= 2**31:
+        raise UsageError(f"seed too large: {max(seeds)}", way_out="choose seeds below 2147483648")
     if not seeds:
         raise UsageError(f"no seed in {text!r}", way_out="write --seeds 0,1,2 or --seeds 0-2")
     return tuple(dict.fromkeys(seeds))

@@ -96,7 +96,7 @@ class ModelProvenance(_Data):
     name: str = Field(description="printed name")
     backbone: str = Field(description="comparison group")
     architecture: dict[str, Any] = Field(description="the card's architecture, as data")
-    input: dict[str, Any] = Field(description="the input contract in force, as data")
+    input: dict[str, Any] = Field(description="the card's input contract, as data")
     weights_kind: str = Field(description="none, random, file, hub, ...")
     weights_hash: str | None = Field(default=None, description="SHA-256 of the weight file; None: no file")
     load_mode: str = Field(default="native", description="native, resampled16 or paper_plain")
@@ -130,7 +130,6 @@ class Execution(_Data):
     seconds: float = Field(ge=0, description="wall time, over all interrupted parts")
     resumed_from_epoch: int | None = Field(default=None, description="epoch at which an interrupted run went on")
     device: str = Field(description="cpu or the name of the GPU")
-    precision: str = Field(description="fp32, bf16, fp16")
     threads: int = Field(ge=1, description="threads of one cell")
     platform: str = Field(description="operating system and processor type")
     peak_memory_mib: float | None = Field(default=None, description="largest resident size of the process")
@@ -148,6 +147,7 @@ class Record(_Data):
     baselines: Baselines = Field(description="chance and majority for the same test items")
     details: dict[str, Any] = Field(default_factory=dict, description="confusion matrix, per-class values, loss curve")
     settings: dict[str, Any] = Field(description="the protocol's settings in force, whole")
+    precision: str = Field(description="number format in force: fp32, bf16 or fp16; tables never mix two in a column")
     settings_hash: str = Field(
         description="hash of `settings`; tables never mix two of them among rows of one backbone"
     )

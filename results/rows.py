@@ -151,6 +151,8 @@ def _traits(record: Record, column: Column) -> dict[str, str]:
         "data": record.data.data_hash,
         "splits": record.data.split_hash,
         "twins": record.data.twin,
+        "number formats": record.precision,
+        "code": record.code.numerics,
         "scoring code": record.code.scoring,
         "ways of computing": _metric(record, column).variant,
     }
@@ -184,6 +186,8 @@ def _refuse(column: Column, trait: str, found: Sequence[tuple[str, Record]]) -> 
 
 def _refuse_repetition(column: Column, found: dict[str, list[Record]]) -> None:
     for model, group in found.items():
+        weights = [(f"{record.model.weights_hash} {record.model.load_mode}", record) for record in group]
+        _refuse(column, f"weights of {model}", weights)
         seeds = [record.cell.seed for record in group]
         if len(set(seeds)) < len(seeds):
             raise CheckError(

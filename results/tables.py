@@ -329,7 +329,7 @@ def _remarks(
     ]
     verdicts = [cell.verdict for line in lines for cell in line.cells if cell.verdict]
     counts = [f"{name.replace('_', ' ')} {verdicts.count(name)}" for name in dict.fromkeys(sorted(verdicts))]
-    if counts:
+    if set(verdicts) - {"not_run", "not_comparable"}:
         remarks.append(f"Against the paper, with a tolerance of {tolerance(number)}: {', '.join(counts)}.")
     seen = set()
     for column, groups in zip(columns(number), found, strict=True):
@@ -342,6 +342,8 @@ def _remarks(
             remarks.append(
                 f"{place}: profile {profile}, settings {settings}, data {data}, split {split}, seeds {seeds}."
             )
+            warnings = dict.fromkeys(warning for record in group for warning in record.warnings)
+            remarks.extend(f"{place}: {warning}." for warning in warnings)
     strangers = sorted({record.cell.model for record in records} - set(names))
     if strangers:
         remarks.append(f"Records of models without a row are left out: {', '.join(strangers)}.")

@@ -1,4 +1,4 @@
-"""Random resized crops and flips, drawn per batch from the name of the batch."""
+"""Random resized crops and flips, drawn per image, whatever batch it is in."""
 
 from __future__ import annotations
 
@@ -32,11 +32,15 @@ def random_crop_box(height: int, width: int, crop: RandomCrop, rng: np.random.Ge
 
 
 def augment(
-    images: Sequence[NDArray[np.uint8]], size: int, crop: RandomCrop, flip: float, rng: np.random.Generator
+    images: Sequence[NDArray[np.uint8]],
+    size: int,
+    crop: RandomCrop,
+    flip: float,
+    rngs: Sequence[np.random.Generator],
 ) -> Tensor:
-    """Crops, resizes (bicubic, antialiased) and flips; returns 8-bit grey [B, size, size]."""
+    """Crops, resizes (bicubic, antialiased) and flips each image with its own generator; 8-bit grey [B, size, size]."""
     out = torch.empty((len(images), size, size), dtype=torch.uint8)
-    for position, image in enumerate(images):
+    for position, (image, rng) in enumerate(zip(images, rngs, strict=True)):
         top, left, height, width = random_crop_box(image.shape[0], image.shape[1], crop, rng)
         piece = torch.from_numpy(np.array(image[top : top + height, left : left + width]))
         resized = interpolate(piece[None, None].float(), size=(size, size), mode="bicubic", antialias=True)

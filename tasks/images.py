@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from foundation.cache import cache_root
 from foundation.files import exclusive, write_atomic
-from foundation.hashing import hash_lines
+from foundation.hashing import hash_lines, hash_sources
 from foundation.progress import Progress, silent
 from tasks.datasets.decode import read_grey
+from tasks.datasets.index import decoding_hash
 
 Grey = NDArray[np.uint8]
-
-SQUARE_VERSION = 1
-"""Rises when `centre_square` changes what it returns."""
 
 
 class ImageSource(NamedTuple):
@@ -42,7 +40,8 @@ def centre_square(grey: Grey, size: int) -> Grey:
 
 def load_squares(sources: Sequence[ImageSource], size: int, progress: Progress = silent) -> Grey:
     """All images as one read-only array [N, size, size], decoded only where the cache does not have them."""
-    name = hash_lines([f"{SQUARE_VERSION} {size}", *(source.pixel_hash for source in sources)])
+    made_by = [decoding_hash(), hash_sources([Path(__file__)])]
+    name = hash_lines([*made_by, str(size), *(source.pixel_hash for source in sources)])
     path = cache_root() / "images" / f"{name[:24]}-{size}.npy"
     shape = (len(sources), size, size)
     with exclusive(path.with_suffix(".lock")):

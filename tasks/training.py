@@ -64,6 +64,7 @@ class History:
 
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    earlier_seconds: float = 0.0
     resumed_from_epoch: int | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -217,4 +218,5 @@ def _restore(
         path.unlink(missing_ok=True)
         return 0
     history.losses, history.seconds, history.resumed_from_epoch = losses, seconds, epoch
+    history.earlier_seconds = seconds
     return epoch

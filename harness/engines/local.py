@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
@@ -18,8 +19,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from foundation.errors import BenchError
-from harness.cell import Job, compute
+from foundation.errors import BenchError, CellError
+from harness.cell import BusyError, Job, compute
 from harness.engines.events import Advanced, Event, Failed, Finished, Started
 from results.record import Failure, Record
 
@@ -70,6 +71,11 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, threads: int, on_event: Calla
 
 def failure_of(job: Job, error: BaseException) -> Failure:
     """The record of a failed cell; only unexpected errors carry a traceback."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        error = CellError(
+            f"memory ran out: {error}".splitlines()[0],
+            way_out="run fewer cells at a time (--jobs 1), on a larger GPU, or with a smaller backbone",
+        )
     expected = isinstance(error, BenchError)
     return Failure(
         cell=job.planned.cell,
@@ -138,6 +144,7 @@ def _recorded(job: Job, failure: Failure) -> Failure:
 
 def _work(pipe: Connection, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     import torch
 
     torch.set_num_threads(threads)
@@ -167,7 +174,8 @@ def _attempt(job: Job, pipe: Connection) -> Event:
         if isinstance(error, BrokenPipeError):
             raise
         code = error.exit_code if isinstance(error, BenchError) else BenchError.exit_code
-        return Failed(_recorded(job, failure_of(job, error)), code)
+        failure = failure_of(job, error)
+        return Failed(failure if isinstance(error, BusyError) else _recorded(job, failure), code)
     return Finished(job.planned.cell, headline(record), time.perf_counter() - started)
 
 

@@ -35,6 +35,8 @@ class ClassificationData:
     train: tuple[Chip, ...]
     test: tuple[Chip, ...]
     dropped_classes: tuple[str, ...]
+    cut: bool = False
+    """A limit left images out."""
 
     def counts(self, part: Literal["train", "test"]) -> tuple[int, ...]:
         """Images per class."""
@@ -70,6 +72,7 @@ def build(index: DatasetIndex, *, ratio: tuple[int, int] = (4, 1), limit: int | 
         classes=tuple(index.classes[label] for label in kept),
         train=chips(parts.train),
         test=chips(parts.test),
+        cut=limit is not None and limit < max(len(parts.train), len(parts.test)),
         dropped_classes=tuple(name for label, name in enumerate(index.classes) if label not in present),
     )
 

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from adapters.interface import Encoder, FeatureExtractor, Features, LoadedModel
 from adapters.sar_input import encoder_input, native_statistics
+from foundation.errors import CellError
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.augment import augment
@@ -37,7 +38,7 @@ class Outcome:
     losses: list[float]
     parameters: int
     precision: str
-    fit_seconds: float
+    earlier_seconds: float
     resumed_from_epoch: int | None
     warnings: list[str]
 
@@ -124,13 +125,13 @@ class FineTuning:
         batches = []
         for low, high in step:
             chosen = order[low:high]
-            rng = np.random.default_rng(derive_seed("augment", self.seed, epoch, low))
+            rngs = [np.random.default_rng(derive_seed("augment", self.seed, epoch, index)) for index in chosen]
             pieces = augment(
                 [self.images[index] for index in chosen],
                 self.settings.image_size,
                 self.settings.crop,
                 self.settings.horizontal_flip,
-                rng,
+                rngs,
             )
             batches.append(Batch(pieces, self.labels[torch.from_numpy(chosen)]))
         return batches
@@ -201,7 +202,7 @@ def fit_and_predict(
         losses=history.losses,
         parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         precision=precision,
-        fit_seconds=history.seconds,
+        earlier_seconds=history.earlier_seconds,
         resumed_from_epoch=history.resumed_from_epoch,
         warnings=history.warnings,
     )
@@ -237,6 +238,12 @@ def _linear(
 
     extract = cast(FeatureExtractor, loaded.encoder).features
     progress(0, 3, "features of the training part")
+    if len(set(labels)) < 2:
+        raise CellError(
+            "the training part holds one class only; there is nothing to tell apart",
+            where=data.index.dataset,
+            way_out="raise --limit, or leave it out",
+        )
     train_features = extract(list(train_images))
     progress(1, 3, "linear classifier")
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
@@ -253,7 +260,7 @@ def _linear(
         losses=[],
         parameters=int(classifier[-1].coef_.size + classifier[-1].intercept_.size),
         precision="fp32",
-        fit_seconds=0.0,
+        earlier_seconds=0.0,
         resumed_from_epoch=None,
         warnings=[],
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from foundation.cache import cache_root
 from foundation.errors import BenchError, MissingError
 from foundation.files import read_json, write_json
-from foundation.hashing import hash_bytes, hash_file, hash_lines, hash_value
+from foundation.hashing import hash_bytes, hash_file, hash_lines, hash_sources, hash_value
 from foundation.progress import Progress, silent
 
 INDEX_VERSION = 1
@@ -85,6 +86,7 @@ def index_dataset(
     fingerprint = hash_value(
         {
             "version": INDEX_VERSION,
+            "decoding": decoding_hash(),
             "dataset": dataset,
             "root": str(root.resolve()),
             "label_map": label_map,
@@ -103,12 +105,22 @@ def index_dataset(
     return index
 
 
+def decoding_hash() -> str:
+    """What turns a file into pixels: our sources and the libraries. Caches of pixels and of their hashes hang on it."""
+    home = Path(__file__).resolve().parent
+    versions = [f"{name} {version(name)}" for name in ("pillow", "tifffile", "numpy")]
+    return hash_lines([hash_sources([home / "decode.py", home.parent / "pixels.py"]), *versions])
+
+
 def require_readable(index: DatasetIndex, *, allow_bad: bool) -> None:
     """Refuses a data set with more than one per cent of unreadable files, unless they are allowed."""
     total = len(index.images) + len(index.bad)
     if not index.images:
         raise MissingError(
-            f"no readable image in {index.dataset}", where=str(index.root), way_out="look at the files or fetch it anew"
+            f"no readable image in {index.dataset}"
+            + (f", e.g. {index.bad[0].path}: {index.bad[0].reason}" if index.bad else ""),
+            where=str(index.root),
+            way_out="look at the files or fetch it anew",
         )
     if len(index.bad) > ALLOWED_BAD_SHARE * total and not allow_bad:
         shown = "; ".join(f"{bad.path}: {bad.reason}" for bad in index.bad[:5])
@@ -137,8 +149,9 @@ def _open_all(
         if done % 50 == 0:
             progress(done, len(listing.files), f"indexing {dataset}")
         relative = file.path.relative_to(root).as_posix()
-        contents.append(f"{relative} {hash_file(file.path)}")
+        content = "unreadable"
         try:
+            content = hash_file(file.path)
             raw = read_raw(file.path)
             grey = to_grey(raw)
         except Exception as error:  # image libraries raise everything, from OSError to struct.error
@@ -146,6 +159,8 @@ def _open_all(
             # Records of the same data are the same wherever the data lie.
             bad.append(BadFile(relative, reason.replace(str(file.path), relative)[:200]))
             continue
+        finally:
+            contents.append(f"{relative} {listing.classes[file.label]} {content}")
         height, width = grey.shape
         images.append(
             ImageEntry(

@@ -78,7 +78,7 @@ def build(
     """
     began = time.perf_counter()
     if size not in SIZES:
-        raise unknown_name("world size", size, SIZES, see="harness list datasets")
+        raise unknown_name("world size", size, SIZES, see="harness data build --help")
     if workers < 1:
         raise UsageError(f"workers must be at least 1, got {workers}", where="sarworld.build", way_out="use 1")
     wanted = chosen(datasets)

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from foundation.cache import cache_root as default_cache_root
 from foundation.progress import Progress, silent
-from tasks.sarworld.build import build
+from tasks.sarworld.build import BUILDING, MARKER, build
 from tasks.sarworld.layouts import WORLD_VERSION, Size
 
 
 def default_world_path(size: Size = "mini", seed: int = 0, cache_root: Path | None = None) -> Path:
     """Where that world lies once it is built."""
     return (cache_root or default_cache_root()) / "sarworld" / f"v{WORLD_VERSION}-{size}-seed{seed}"
+
+
+def is_built(root: Path) -> bool:
+    """True for a world that is whole: its marker is written last, and none is being built over it."""
+    return (root / MARKER).is_file() and not (root / BUILDING).exists()
 
 
 def default_world(

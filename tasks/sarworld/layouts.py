@@ -99,9 +99,9 @@ class Chip:
 def plan(dataset: str, size: Size) -> list[Chip]:
     """All chips of a data set, in the order of their paths."""
     if dataset not in DATASETS:
-        raise unknown_name("synthetic data set", dataset, DATASETS, see="harness list datasets")
+        raise unknown_name("synthetic data set", dataset, DATASETS, see="harness data build --help")
     if size not in SIZES:
-        raise unknown_name("world size", size, SIZES, see="harness list datasets")
+        raise unknown_name("world size", size, SIZES, see="harness data build --help")
     per_class = GRIDS[size][dataset].per_class
     places: list[tuple[str, str]] = []
     if dataset == "sar_acd":
@@ -141,5 +141,5 @@ def chosen(datasets: Sequence[str] | None) -> tuple[str, ...]:
         return DATASETS
     for name in datasets:
         if name not in DATASETS:
-            raise unknown_name("synthetic data set", name, DATASETS, see="harness list datasets")
+            raise unknown_name("synthetic data set", name, DATASETS, see="harness data build --help")
     return tuple(name for name in DATASETS if name in datasets)

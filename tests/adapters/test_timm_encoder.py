@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
 
+from adapters.card import Architecture
 from adapters.interface import Encoder
 from adapters.load import load
 from adapters.registry import select
-from adapters.timm_encoder import TimmEncoder
+from adapters.timm_encoder import TimmEncoder, create_network
 from foundation.errors import UsageError
 
 # One of each family: convolutional with batch norm, convolutional with layer norm, windowed attention.
@@ -18,6 +21,9 @@ NETWORKS = {
     "convnext_atto": [4, 8, 16, 32],
     "swin_tiny_patch4_window7_224": [4, 8, 16, 32],
 }
+
+
+SMALL: dict[str, Any] = {"seed": 0, "pretrained": False, "img_size": 64}
 
 
 def built(name: str, seed: int = 0) -> TimmEncoder:
@@ -39,8 +45,29 @@ def test_maps_tokens_and_pooled_features_belong_together(name: str) -> None:
     assert features.class_token is None
     assert features.grid == (2, 2)
     assert features.pooled.shape == (2, encoder.width)
-    torch.testing.assert_close(features.tokens.mean(dim=1), features.pooled)
-    torch.testing.assert_close(features.tokens[:, 1], maps[-1].values[:, :, 0, 1])
+    assert features.tokens.shape == (2, 4, encoder.width)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "vit_tiny_patch16_224.augreg_in21k", "deit3_small_patch16_224"])
+def test_the_pooled_feature_is_what_timm_feeds_its_own_head(name: str) -> None:
+    """Final norm and pooling included: without them a network would compete with one hand tied."""
+    encoder = TimmEncoder(create_network(Architecture(kind="timm", timm_name=name), **SMALL), in_channels=3).eval()
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = encoder(batch)
+        torch.testing.assert_close(features.pooled, encoder.network(batch))
+    if hasattr(encoder.network, "cls_token"):
+        assert features.class_token is not None
+        torch.testing.assert_close(features.class_token, features.pooled)
+        assert features.tokens.shape[1] == features.grid.h * features.grid.w
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "swin_tiny_patch4_window7_224", "deit3_small_patch16_224"])
+def test_every_parameter_that_is_trained_gets_a_gradient(name: str) -> None:
+    encoder = TimmEncoder(create_network(Architecture(kind="timm", timm_name=name), **SMALL), in_channels=3).train()
+    encoder(torch.randn(2, 3, 64, 64)).pooled.square().sum().backward()
+    idle = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
+    assert idle == []
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,40 @@ def test_the_doctor_finds_what_stands_in_the_way(harness: Harness) -> None:
     assert verdicts["torch"] != "problem"
 
 
+def test_a_limit_that_cuts_nothing_is_no_limit(harness: Harness, tiny_root: Path) -> None:
+    request = ("-m", "simple-features", "-t", "sar_acd", "--data-root", tiny_root)
+    assert harness("run", *request, "--limit", "5000").returncode == 0
+    assert "1 done" in harness("plan", *request).stdout
+    assert harness("report").returncode == 0
+
+
+def test_a_damaged_record_is_listed_and_computed_anew(harness: Harness, tiny_root: Path, tmp_path: Path) -> None:
+    request = ("-m", "simple-features", "-t", "sar_acd", "--data-root", tiny_root)
+    assert harness("run", *request).returncode == 0
+    record = next((tmp_path / "runs").rglob("record.json"))
+    whole = record.read_bytes()
+    record.write_bytes(whole[: len(whole) // 2])
+    status = harness("status", *request)
+    assert status.returncode == 5 and "damaged" in status.stdout
+    assert harness("run", *request).returncode == 0
+    assert record.read_bytes() == whole
+
+
+def test_a_request_that_computes_nothing_fails_with_json_too(harness: Harness) -> None:
+    assert harness("run", "-t", "detection", "--json").returncode == 3
+
+
+def test_other_labels_on_the_same_images_are_other_data(harness: Harness, tmp_path: Path) -> None:
+    root = write_tiny_sar_acd(tmp_path / "data")
+    request = ("-m", "simple-features", "-t", "sar_acd", "--data-root", root)
+    assert harness("run", *request).returncode == 0
+    images = root / "sar_acd" / "images"
+    (images / "A220").rename(images / "moved")
+    (images / "A330").rename(images / "A220")
+    (images / "moved").rename(images / "A330")
+    assert "1 to do" in harness("plan", *request).stdout
+
+
 def test_a_limit_takes_part_in_the_split_and_is_kept_out_of_reports(harness: Harness, tiny_root: Path) -> None:
     limited = harness(
         "run", "-m", "simple-features", "-t", "sar_acd", "--data-root", tiny_root, "--limit", "20", "--json"

@@ -61,8 +61,11 @@ def test_preparing_steps_do_not_push_the_share_back() -> None:
     assert tally.done_share == pytest.approx(0.75)
 
 
-def test_decoding_images_is_not_counted_as_work(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_images_is_not_counted_as_work(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cell that has decoded all its images and trained nothing is at its very start."""
+    monkeypatch.setenv("FUSAR_KLIP_CACHE", str(tmp_path))  # nothing is decoded yet
     monkeypatch.setattr("tasks.classification.fit.train", lambda *_, **__: pytest.fail("stop before training"))
     data = build(read_index(find_source("sar_acd", tiny_root)))
     tally = Tally([SLOW])

@@ -29,6 +29,7 @@ BASE: dict[str, Any] = {
     "data_hash": "d",
     "split_hash": "s",
     "twin": "none",
+    "world": None,
 }
 
 
@@ -88,6 +89,7 @@ CHANGES: list[dict[str, Any]] = [
     {"data_hash": "other"},
     {"split_hash": "other"},
     {"twin": "shuffled_labels"},
+    {"world": "sarworld v1 mini seed 0"},
 ]
 
 
@@ -119,7 +121,7 @@ def test_what_is_only_printed_does_not_change_the_key(change: dict[str, Any]) ->
 
 def test_the_circumstances_of_a_run_are_not_part_of_the_key() -> None:
     """No part of the key is named like an option that only says where or how fast cells run."""
-    circumstances = {"jobs", "threads", "device", "out", "world", "models", "tasks", "data_root", "weights_root"}
+    circumstances = {"jobs", "threads", "device", "out", "models", "tasks", "data_root", "weights_root"}
     assert circumstances <= set(RunRequest.model_fields)
     assert not circumstances & set(key_parts(CELL, CARD, SETTINGS, **{k: BASE[k] for k in list(BASE)[3:]}))
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from results.record import CellId
+from results.store import Store
 from tests.harness.conftest import Harness, command, deterministic_files, environment
 
 pytestmark = pytest.mark.slow
@@ -156,11 +158,29 @@ def test_a_full_disk_fails_the_cell_and_leaves_nothing_half_written(tiny_root: P
     subprocess.run(run_command(tiny_root, out), env=environment(), check=True, capture_output=True)
 
 
-def test_two_runs_at_once_do_not_compute_one_cell_twice(tiny_root: Path, tmp_path: Path) -> None:
+def test_a_cell_that_another_process_holds_is_left_to_it(tiny_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    first = subprocess.Popen(run_command(tiny_root, out), env=environment(), stderr=subprocess.DEVNULL)
-    wait_until(lambda: out.exists() and first_checkpoint(out), "the first checkpoint")
-    second = subprocess.run(run_command(tiny_root, out), env=environment(), capture_output=True, text=True)
+    request = run_command(tiny_root, out)
+    planned = subprocess.run(
+        [*request[:3], "plan", *request[4:], "--json"], env=environment(), capture_output=True, text=True, check=True
+    )
+    (cell,) = json.loads(planned.stdout)["cells"]
+    name = CellId(**{field: cell[field] for field in CellId.model_fields})
+    with Store(out).lock(name, cell["key"]):
+        second = subprocess.run(request, env=environment(), capture_output=True, text=True)
     assert second.returncode == 4 and "another process" in second.stderr
-    assert first.wait(timeout=PATIENCE) == 0
-    assert any(out.rglob("record.json")) and not any(out.rglob("failure.json"))
+    assert not any(out.rglob("failure.json")), "being busy elsewhere is no failure of the cell"
+    assert not any(out.rglob("record.json"))
+    assert subprocess.run(request, env=environment(), capture_output=True).returncode == 0
+
+
+def test_ctrl_c_says_how_to_go_on(tiny_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    process = subprocess.Popen(
+        run_command(tiny_root, out), env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_until(lambda: out.exists() and first_checkpoint(out), "the first checkpoint")
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "run the same command again" in errors and "Traceback" not in errors

@@ -87,6 +87,7 @@ class Runs:
             details={**scored["details"], "losses": [1.0, 0.5]},
             score_warnings=tuple(scored["warnings"]),
             settings=settings,
+            precision="fp32",
             settings_hash=hash_value(settings),
             common_settings_hash=hash_value(settings),
             data=provenance,
@@ -150,7 +151,6 @@ def _execution(finished: str) -> Execution:
         finished=finished,
         seconds=1.0,
         device="cpu",
-        precision="fp32",
         threads=1,
         platform="test",
     )

@@ -65,7 +65,6 @@ def _record(
         finished=finished or "",
         seconds=1.5,
         device="cpu",
-        precision="fp32",
         threads=1,
         platform="test",
     )
@@ -79,6 +78,7 @@ def _record(
             majority=majority if majority is not None else {"top1": 25.5, "top3": 60.0},
         ),
         settings=settings,
+        precision="fp32",
         settings_hash=hash_value(settings),
         common_settings_hash=hash_value(settings),
         data=DataProvenance(

@@ -22,6 +22,13 @@ WHOLE = RandomCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0))
 SIDES = st.integers(1, 60) | st.just(1)
 
 
+def augmented(
+    images: list[NDArray[np.uint8]], size: int, crop: RandomCrop, flip: float, rng: np.random.Generator
+) -> torch.Tensor:
+    """All images from one generator."""
+    return augment(images, size, crop, flip, [rng] * len(images))
+
+
 @given(SIDES, SIDES, st.integers(0, 2**32), st.sampled_from([PAPER, WHOLE, RandomCrop(scale=(0.5, 1), ratio=(1, 1))]))
 def test_every_crop_lies_in_its_image(height: int, width: int, seed: int, crop: RandomCrop) -> None:
     top, left, crop_height, crop_width = random_crop_box(height, width, crop, np.random.default_rng(seed))
@@ -80,27 +87,27 @@ def test_where_no_crop_fits_the_largest_centred_one_is_taken(height: int, width:
 @pytest.mark.parametrize("size", [1, 8, 32])
 def test_images_of_every_shape_become_eight_bit_squares(shape: tuple[int, int], size: int) -> None:
     flat = np.full(shape, 131, dtype=np.uint8)
-    out = augment([flat, flat], size, PAPER, 0.5, np.random.default_rng(0))
+    out = augmented([flat, flat], size, PAPER, 0.5, np.random.default_rng(0))
     assert out.shape == (2, size, size) and out.dtype == torch.uint8
     assert (out == 131).all()
 
 
 def test_the_whole_image_at_its_own_size_comes_back(texture: Callable[..., Grey]) -> None:
     image = texture(0, 16, 16)
-    out = augment([image], 16, WHOLE, 0.0, np.random.default_rng(0))
+    out = augmented([image], 16, WHOLE, 0.0, np.random.default_rng(0))
     assert (out[0].numpy() == image).all()
 
 
 def test_a_certain_flip_mirrors_left_and_right(texture: Callable[..., Grey]) -> None:
     image = texture(0, 16, 16)
-    out = augment([image], 16, WHOLE, 1.0, np.random.default_rng(0))
+    out = augmented([image], 16, WHOLE, 1.0, np.random.default_rng(0))
     assert (out[0].numpy() == image[:, ::-1]).all()
 
 
 def test_half_of_the_images_are_flipped_and_none_upside_down() -> None:
     image = np.zeros((8, 8), dtype=np.uint8)
     image[0, 0] = 255
-    out = augment([image] * 2000, 8, WHOLE, 0.5, np.random.default_rng(3)).numpy()
+    out = augmented([image] * 2000, 8, WHOLE, 0.5, np.random.default_rng(3)).numpy()
     assert (out[:, 0, 0].astype(int) + out[:, 0, 7] == 255).all()
     assert abs((out[:, 0, 7] == 255).mean() - 0.5) < 4 * 0.5 / math.sqrt(2000)
     assert not out[:, 7].any()
@@ -110,14 +117,14 @@ def test_bright_edges_do_not_wrap_around() -> None:
     # Bicubic weights overshoot; cast without clamping, 280 would become 24.
     image = np.zeros((12, 12), dtype=np.uint8)
     image[:, 6:] = 255
-    out = augment([image], 48, WHOLE, 0.0, np.random.default_rng(0))[0].numpy()
+    out = augmented([image], 48, WHOLE, 0.0, np.random.default_rng(0))[0].numpy()
     assert (out[:, 27:] > 200).all() and (out[:, :21] < 50).all()
     assert {0, 255} <= set(out.ravel().tolist())
 
 
 def test_the_same_generator_gives_the_same_images(texture: Callable[..., Grey]) -> None:
     images = [texture(number, 20, 30) for number in range(4)]
-    runs = [augment(images, 16, PAPER, 0.5, np.random.default_rng(seed)) for seed in (5, 5, 6)]
+    runs = [augmented(images, 16, PAPER, 0.5, np.random.default_rng(seed)) for seed in (5, 5, 6)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
 
 
@@ -129,7 +136,7 @@ def test_no_global_chance_is_used_or_moved(texture: Callable[..., Grey]) -> None
         np.random.seed(seed)
         random.seed(seed)
         before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # type: ignore[index]
-        runs.append(augment(images, 16, PAPER, 0.5, np.random.default_rng(5)))
+        runs.append(augmented(images, 16, PAPER, 0.5, np.random.default_rng(5)))
         assert torch.equal(before[0], torch.get_rng_state()) and before[2] == random.getstate()
         assert (before[1] == np.random.get_state()[1]).all()  # type: ignore[index]
     assert torch.equal(runs[0], runs[1])
@@ -138,5 +145,5 @@ def test_no_global_chance_is_used_or_moved(texture: Callable[..., Grey]) -> None
 def test_images_are_left_as_they_are(texture: Callable[..., Grey]) -> None:
     image = texture(0, 16, 16)
     image.setflags(write=False)
-    augment([image], 8, PAPER, 1.0, np.random.default_rng(0))
+    augmented([image], 8, PAPER, 1.0, np.random.default_rng(0))
     assert (image == texture(0, 16, 16)).all()
