@@ -310,7 +310,9 @@ def test_remarks_tell_profile_hashes_seeds_and_who_was_left_out(make_record: Mak
         f"data {'d' * 12}, split {'5' * 12}, seeds 3."
     )
     assert "Records of models without a row are left out: stranger." in table.remarks
-    assert any("tolerance of 0.01: not run 247" in remark for remark in table.remarks)
+    assert not any("tolerance" in remark for remark in table.remarks), "nothing here is compared with the paper"
+    compared = build_table(4, [MAE], [make_record("my-mae")])
+    assert any("tolerance of 0.01: not run 245, outside 2" in remark for remark in compared.remarks)
 
 
 def test_the_filled_view_keeps_only_columns_with_our_numbers(make_record: MakeRecord) -> None:
