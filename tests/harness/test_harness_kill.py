@@ -177,7 +177,13 @@ def test_a_cell_that_another_process_holds_is_left_to_it(tiny_root: Path, tmp_pa
 def test_ctrl_c_says_how_to_go_on(tiny_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     process = subprocess.Popen(
-        run_command(tiny_root, out), env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+        run_command(tiny_root, out),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that run in the background inherit an ignored SIGINT; a user's terminal does not pass one on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: out.exists() and first_checkpoint(out), "the first checkpoint")
     os.killpg(process.pid, signal.SIGINT)
