@@ -1,0 +1,225 @@
+"""BLEU-4, METEOR, CIDEr and SPICE of captions (section 11.4 of the task specification).
+
+BLEU and CIDEr are computed by pycocoevalcap from tokens. With Java the tokens are those of the PTB tokenizer; without
+it a regular expression makes them, and every number carries the variant `tokenizer=fallback`, because the two must
+never be compared. METEOR and SPICE are Java programs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.errors import CheckError
+from foundation.seeds import derive_seed
+from results.record import Metric
+from results.statistics import bootstrap
+from tasks.metrics.java_scorers import Java, meteor, ptb_tokens, spice
+
+FALLBACK = "tokenizer=fallback"
+NO_JAVA = "needs a Java runtime, which is not there"
+NO_CORENLP = "needs the jars of Stanford CoreNLP 3.6.0, which are not given"
+_GRAMS = 4  # section 11.4: BLEU-4, and CIDEr of n = 1..4
+_TINY, _SMALL = 1e-15, 1e-9  # what the library adds above and below a fraction, to divide nothing by nothing
+_WORD = re.compile(r"\w+(?:[-/'.]\w+)*")
+
+
+class Hypothesis(NamedTuple):
+    """What a model says of one image."""
+
+    image_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """What the captions are worth."""
+
+    metrics: dict[str, Metric]
+    """`bleu_4`, `meteor`, `cider` and `spice`, each times 100."""
+    cider_by_image: dict[str, float] = field(default_factory=dict)
+    """Of the images in order of their names; empty where CIDEr is undefined."""
+    tokenizer: str = ""
+    """`ptb` or `fallback`."""
+    warnings: tuple[str, ...] = ()
+
+
+class _Tokens(NamedTuple):
+    images: list[str]
+    hypotheses: list[str]
+    references: list[list[str]]
+
+
+def score(
+    hypotheses: Sequence[Hypothesis],
+    references: Mapping[str, Sequence[str]],
+    *,
+    java: Java | None = None,
+    corenlp_dir: Path | None = None,
+    spice_memory: str = "8G",
+    intervals: bool = True,
+) -> CaptionScores:
+    """All four metrics; what cannot be computed here is None and says why.
+
+    The intervals of BLEU and CIDEr are over images; document frequencies stay those of all test references.
+
+    Args:
+        hypotheses: exactly one per image of `references`, in any order; an empty text is an answer.
+        references: at least one per image.
+        java: the runtime (see `java_scorers.find_java`); None scores without Java.
+        corenlp_dir: where the two jars for SPICE lie.
+        spice_memory: heap for SPICE, as Java writes it.
+        intervals: resample images for the intervals.
+    """
+    _check(hypotheses, references)
+    tokens = _tokenised(hypotheses, references, java)
+    count = len(tokens.images)
+    variant = "" if java else FALLBACK
+    if not count:
+        nothing = Metric(value=None, reason="no test images", variant=variant)
+        return CaptionScores(dict.fromkeys(("bleu_4", "meteor", "cider", "spice"), nothing))
+    empty = sum(not text for text in tokens.hypotheses)
+    warnings = [f"{empty} of {count} captions are empty"] if empty else []
+    metrics = {"bleu_4": _bleu(tokens, variant, intervals)}
+    metrics["meteor"] = (
+        Metric(value=100.0 * meteor(java, tokens.hypotheses, tokens.references), n=count)
+        if java
+        else Metric(value=None, reason=NO_JAVA)
+    )
+    metrics["cider"], by_image = _cider(tokens, variant, intervals)
+    if java and corenlp_dir:
+        found = spice(java, tokens.hypotheses, tokens.references, corenlp_dir=corenlp_dir, memory=spice_memory)
+        left_out = f"{found.left_out} of {count} images have no score" if found.left_out else ""
+        value = None if found.mean is None else 100.0 * found.mean
+        metrics["spice"] = Metric(value=value, n=count - found.left_out, reason=left_out)
+    else:
+        metrics["spice"] = Metric(value=None, reason=NO_CORENLP if java else NO_JAVA)
+    return CaptionScores(metrics, by_image, "ptb" if java else "fallback", tuple(warnings))
+
+
+def cleaned(text: str) -> str:
+    """One line without `|||`: both have a meaning to the programs behind the metrics."""
+    return " ".join(text.replace("|||", " ").split())
+
+
+def fallback_tokens(text: str) -> str:
+    """Words in lower case without punctuation; hyphens, slashes, points and apostrophes within a word stay."""
+    return " ".join(_WORD.findall(text.lower()))
+
+
+def _tokenised(hypotheses: Sequence[Hypothesis], references: Mapping[str, Sequence[str]], java: Java | None) -> _Tokens:
+    said = {hypothesis.image_id: hypothesis.text for hypothesis in hypotheses}
+    images = sorted(references)
+    texts = [cleaned(text) for image in images for text in (said[image], *references[image])]
+    tokenised = iter(ptb_tokens(java, texts) if java else map(fallback_tokens, texts))
+    first, others = [], []
+    for image in images:
+        first.append(next(tokenised))
+        others.append([next(tokenised) for _ in references[image]])
+    return _Tokens(images, first, others)
+
+
+def _bleu(tokens: _Tokens, variant: str, intervals: bool) -> Metric:
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+    scorer = BleuScorer(n=_GRAMS)
+    for hypothesis, own in zip(tokens.hypotheses, tokens.references, strict=True):
+        scorer += (hypothesis, own)
+    value = 100.0 * float(scorer.compute_score(option="closest", verbose=0)[0][-1])
+    count = len(tokens.images)
+    if not intervals:
+        return Metric(value=value, n=count, variant=variant)
+    low, high = bootstrap(_ResampledBleu(tokens), count, seed=derive_seed("bleu_4", count))
+    return Metric(value=value, low=low, high=high, interval="bootstrap(1000)", n=count, variant=variant)
+
+
+class _ResampledBleu:
+    """BLEU-4 as a function of which images are in the test part."""
+
+    def __init__(self, tokens: _Tokens) -> None:
+        self._counts: NDArray[np.float64] = np.array(
+            [_bleu_counts(h, own) for h, own in zip(tokens.hypotheses, tokens.references, strict=True)]
+        )
+
+    def __call__(self, chosen: NDArray[np.int64]) -> float:
+        copies = np.bincount(chosen, minlength=len(self._counts)).astype(np.float64)
+        said, closest, *grams = (copies @ self._counts).tolist()
+        right, made = grams[:_GRAMS], grams[_GRAMS:]
+        ratios = ((r + _TINY) / (m + _SMALL) for r, m in zip(right, made, strict=True))
+        precision = float(math.prod(ratios) ** (1 / _GRAMS))
+        return 100.0 * precision * math.exp(min(0.0, 1 - (closest + _SMALL) / (said + _TINY)))
+
+
+def _bleu_counts(hypothesis: str, references: Sequence[str]) -> list[int]:
+    """Length, closest reference length (the shorter of two), and by n the n-grams that are right and that are made."""
+    words = hypothesis.split()
+    closest = min((abs(len(own.split()) - len(words)), len(own.split())) for own in references)[1]
+    right, made = [], []
+    for n in range(1, _GRAMS + 1):
+        said = _grams(words, n)
+        allowed = [_grams(own.split(), n) for own in references]
+        right.append(sum(min(count, max(own.get(gram, 0) for own in allowed)) for gram, count in said.items()))
+        made.append(sum(said.values()))
+    return [len(words), closest, *right, *made]
+
+
+def _grams(words: Sequence[str], n: int) -> dict[tuple[str, ...], int]:
+    counts: dict[tuple[str, ...], int] = {}
+    for start in range(len(words) - n + 1):
+        gram = tuple(words[start : start + n])
+        counts[gram] = counts.get(gram, 0) + 1
+    return counts
+
+
+def _cider(tokens: _Tokens, variant: str, intervals: bool) -> tuple[Metric, dict[str, float]]:
+    from pycocoevalcap.cider.cider_scorer import CiderScorer
+
+    count = len(tokens.images)
+    if count < 2:
+        reason = "document frequencies need at least 2 images"
+        return Metric(value=None, n=count, reason=reason, variant=variant), {}
+    if not any(text for own in tokens.references for text in own):
+        return Metric(value=None, n=count, reason="all references are empty", variant=variant), {}
+    scorer = CiderScorer(n=_GRAMS)
+    for hypothesis, own in zip(tokens.hypotheses, tokens.references, strict=True):
+        scorer += (hypothesis, own)
+    mean, each = scorer.compute_score()
+    values = 100.0 * np.asarray(each, dtype=np.float64)
+    by_image = dict(zip(tokens.images, values.tolist(), strict=True))
+    if not intervals:
+        return Metric(value=100.0 * float(mean), unit="none", n=count, variant=variant), by_image
+    low, high = bootstrap(lambda chosen: float(values[chosen].mean()), count, seed=derive_seed("cider", count))
+    metric = Metric(
+        value=100.0 * float(mean),
+        unit="none",
+        low=low,
+        high=high,
+        interval="bootstrap(1000)",
+        n=count,
+        variant=variant,
+    )
+    return metric, by_image
+
+
+def _check(hypotheses: Sequence[Hypothesis], references: Mapping[str, Sequence[str]]) -> None:
+    said = [hypothesis.image_id for hypothesis in hypotheses]
+    if len(set(said)) != len(said):
+        twice = next(image for index, image in enumerate(said) if image in said[:index])
+        raise CheckError("an image has more than one caption", where=twice, way_out="give one caption per image")
+    odd = sorted(set(said) ^ set(references))
+    if odd:
+        raise CheckError(
+            f"captions and references name different images, {len(odd)} in all",
+            where=odd[0],
+            way_out="caption exactly the test images; an empty text is an answer",
+        )
+    bare = sorted(image for image, own in references.items() if not own)
+    if bare:
+        raise CheckError("an image has no reference", where=bare[0], way_out="leave it out of the test part")
