@@ -42,7 +42,9 @@ TRAINING_SOURCES = (
 )
 """Sources that every task trains with."""
 
-TASK_SOURCES: dict[str, tuple[str, ...]] = {"classification": ("tasks/classification/fit.py",)}
+TASK_SOURCES: dict[str, tuple[str, ...]] = {
+    "classification": ("tasks/classification/fit.py", "tasks/baselines/features.py")
+}
 """Sources that only one task's predictions hang on. Which images are in which part is keyed by the split's hash."""
 
 SCORING_SOURCES: dict[str, tuple[str, ...]] = {

@@ -20,6 +20,7 @@ from foundation.errors import CellError
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.augment import augment
+from tasks.baselines.features import LinearClassifier
 from tasks.classification.data import Chip, ClassificationData, Twin
 from tasks.images import Grey, ImageSource, load_originals, load_squares
 from tasks.lookahead import lookahead
@@ -232,10 +233,6 @@ def _linear(
     seed: int,
     progress: Progress,
 ) -> Outcome:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     extract = cast(FeatureExtractor, loaded.encoder).features
     progress(0, 3, "features of the training part")
     if len(set(labels)) < 2:
@@ -246,19 +243,16 @@ def _linear(
         )
     train_features = extract(list(train_images))
     progress(1, 3, "linear classifier")
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
-    classifier.fit(train_features, labels)
+    classifier = LinearClassifier(train_features, labels, len(data.classes), seed=seed)
     progress(2, 3, "features of the test part")
-    scores = np.full((len(test_images), len(data.classes)), -np.inf, dtype=np.float32)
+    scores = np.zeros((0, len(data.classes)), dtype=np.float32)
     if len(test_images):
-        # A class that the training part lacks (possible under a limit) keeps the lowest score.
-        scores[:, classifier.classes_] = classifier.predict_log_proba(extract(list(test_images)))
-    scores = np.maximum(scores, np.float32(-1e9))
+        scores = classifier.scores(extract(list(test_images))).astype(np.float32)
     progress(3, 3, "predicted")
     return Outcome(
         predictions=_rows(data.test, scores),
         losses=[],
-        parameters=int(classifier[-1].coef_.size + classifier[-1].intercept_.size),
+        parameters=classifier.parameters,
         precision="fp32",
         earlier_seconds=0.0,
         resumed_from_epoch=None,
