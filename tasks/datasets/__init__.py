@@ -3,7 +3,8 @@
 Readers never change their input folders and never import torch.
 """
 
-from tasks.datasets.catalogue import DataOptions, DataSource, find_source, read_index
-from tasks.datasets.index import BadFile, DatasetIndex, ImageEntry
+from tasks.datasets.catalogue import DataSource, find_source, read_index
+from tasks.datasets.options import DataOptions
+from tasks.datasets.records import BadFile, Box, DatasetIndex, ImageEntry
 
-__all__ = ["BadFile", "DataOptions", "DataSource", "DatasetIndex", "ImageEntry", "find_source", "read_index"]
+__all__ = ["BadFile", "Box", "DataOptions", "DataSource", "DatasetIndex", "ImageEntry", "find_source", "read_index"]

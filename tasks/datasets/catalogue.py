@@ -10,8 +10,21 @@ from foundation.errors import MissingError
 from foundation.files import read_json
 from foundation.progress import Progress, silent
 from tasks.catalog import DATASETS
-from tasks.datasets import fusar_air, fusar_ship, sar_acd
-from tasks.datasets.index import DatasetIndex, Listing, index_dataset, require_readable
+from tasks.datasets import (
+    air_polarsar_seg,
+    fusar_air,
+    fusar_air_sense,
+    fusar_map,
+    fusar_ship,
+    fusar_ship_sense,
+    sar_acd,
+    sar_aircraft_few,
+)
+from tasks.datasets.index import index_dataset, require_readable
+from tasks.datasets.options import DataOptions
+from tasks.datasets.records import DatasetIndex, Listing
+
+Find = Callable[[Path, str, DataOptions], Listing]
 
 MARKER = "synthetic.json"
 """Lies at the root of every rendered data set; its presence makes every record and table say so."""
@@ -20,15 +33,30 @@ MARKER = "synthetic.json"
 class Reader(NamedTuple):
     """How a data set is listed."""
 
-    find: Callable[[Path, str], Listing]
+    find: Find
     label_map: str
+    """The default one."""
     group_exact_duplicates: bool = False
 
 
+def _chips(find: Callable[[Path, str], Listing]) -> Find:
+    """Data sets of chips have no options but the label map."""
+
+    def listed(root: Path, label_map: str, _options: DataOptions) -> Listing:
+        return find(root, label_map)._replace(choices=(("label_map", label_map),))
+
+    return listed
+
+
 READERS: dict[str, Reader] = {
-    "fusar_air": Reader(fusar_air.find, "folders"),
-    "fusar_ship": Reader(fusar_ship.find, "ship15", group_exact_duplicates=True),
-    "sar_acd": Reader(sar_acd.find, "acd6"),
+    "fusar_air": Reader(_chips(fusar_air.find), "folders"),
+    "fusar_ship": Reader(_chips(fusar_ship.find), "ship15", group_exact_duplicates=True),
+    "sar_acd": Reader(_chips(sar_acd.find), "acd6"),
+    "fusar_air_sense": Reader(fusar_air_sense.find, "agnostic"),
+    "fusar_ship_sense": Reader(fusar_ship_sense.find, "agnostic"),
+    "sar_aircraft_few": Reader(sar_aircraft_few.find, "aircraft7"),
+    "fusar_map": Reader(fusar_map.find, "map4"),
+    "air_polarsar_seg": Reader(air_polarsar_seg.find, "polsar6"),
 }
 
 
@@ -39,22 +67,16 @@ class DataSource(NamedTuple):
     root: Path
 
 
-class DataOptions(NamedTuple):
-    """Choices that change what is read."""
-
-    label_map: str | None = None
-    allow_bad: bool = False
-
-
 AS_FOUND = DataOptions()
 
 
 def find_source(dataset: str, data_root: Path) -> DataSource:
     """The data set's folder under a data root, by its published name or its id here, with dashes, too."""
     info = DATASETS[dataset]
-    for folder in (data_root / info.folder, data_root / dataset, data_root / info.folder.replace("_", "-")):
-        if folder.is_dir():
-            return DataSource(dataset, folder)
+    names = (info.folder, dataset, info.folder.replace("_", "-"), dataset.replace("_", "-"))
+    for name in names:
+        if (data_root / name).is_dir():
+            return DataSource(dataset, data_root / name)
     raise MissingError(
         f"data set {dataset} ({info.title}) is not under the data root",
         where=str(data_root / info.folder),
@@ -67,7 +89,7 @@ def read_index(source: DataSource, options: DataOptions = AS_FOUND, progress: Pr
     """Lists, opens (once) and checks a data set."""
     reader = READERS[source.dataset]
     label_map = options.label_map or reader.label_map
-    listing = reader.find(source.root, label_map)
+    listing = reader.find(source.root, label_map, options)
     index = index_dataset(
         source.dataset,
         source.root,

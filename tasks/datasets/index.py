@@ -7,76 +7,33 @@ costs no decoding. Content hashes are taken of what the files hold, never of whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from foundation.cache import cache_root
 from foundation.errors import BenchError, MissingError
-from foundation.files import read_json, write_json
+from foundation.files import canonical_json, read_json, write_json
 from foundation.hashing import hash_bytes, hash_file, hash_lines, hash_sources, hash_value
 from foundation.progress import Progress, silent
+from tasks.datasets.records import NO_LABEL, BadFile, Box, DatasetIndex, ImageEntry, ImageFile, Listing, Remarks
 
-INDEX_VERSION = 1
+__all__ = [
+    "BadFile",
+    "DatasetIndex",
+    "ImageEntry",
+    "ImageFile",
+    "Listing",
+    "decoding_hash",
+    "difference_hash",
+    "duplicates_across",
+    "index_dataset",
+    "require_readable",
+]
+
+INDEX_VERSION = 2
 ALLOWED_BAD_SHARE = 0.01
-"""More unreadable files than this stop the run unless they are allowed (section 2.1)."""
-
-
-class ImageFile(NamedTuple):
-    """One image as the layout of its data set shows it, before it is opened."""
-
-    image_id: str
-    path: Path
-    label: int
-    band: str = ""
-
-
-class Listing(NamedTuple):
-    """All images of a data set, as found."""
-
-    classes: tuple[str, ...]
-    files: tuple[ImageFile, ...]
-
-
-class ImageEntry(NamedTuple):
-    """One readable image."""
-
-    image_id: str
-    path: str
-    label: int
-    width: int
-    height: int
-    dtype: str
-    band: str
-    pixel_hash: str
-    difference_hash: int
-
-
-class BadFile(NamedTuple):
-    """One file that cannot be read."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class DatasetIndex:
-    """What is known of a data set without opening its images again."""
-
-    dataset: str
-    root: Path
-    label_map: str
-    classes: tuple[str, ...]
-    images: tuple[ImageEntry, ...]
-    bad: tuple[BadFile, ...]
-    data_hash: str
-    world: str | None = None
-
-    @property
-    def synthetic(self) -> bool:
-        """True for rendered data."""
-        return self.world is not None
+"""More unusable files than this stop the run unless they are allowed (section 2.1)."""
 
 
 def index_dataset(
@@ -86,23 +43,41 @@ def index_dataset(
     fingerprint = hash_value(
         {
             "version": INDEX_VERSION,
-            "decoding": decoding_hash(),
+            "decoding": [decoding_hash(), _checks_hash()],
             "dataset": dataset,
             "root": str(root.resolve()),
             "label_map": label_map,
             "classes": listing.classes,
+            "palette": listing.palette,
             "files": [_state(file, root) for file in listing.files],
         }
     )
     cached = cache_root() / "index" / f"{dataset}-{fingerprint[:20]}.json"
+    opened = None
     if cached.exists():
         try:
-            return _from_json(read_json(cached), dataset, root, label_map, world)
+            opened = _from_json(read_json(cached))
         except (BenchError, KeyError, TypeError, ValueError):
             cached.unlink(missing_ok=True)  # damaged: it can be made again
-    index = _open_all(dataset, root, listing, label_map, world, progress)
-    write_json(cached, _to_json(index))
-    return index
+    if opened is None:
+        opened = _open_all(dataset, root, listing, progress)
+        write_json(cached, _to_json(opened))
+    return DatasetIndex(
+        dataset=dataset,
+        root=root,
+        label_map=label_map,
+        classes=listing.classes,
+        images=opened.images,
+        bad=opened.bad,
+        data_hash=opened.data_hash,
+        world=world,
+        palette=listing.palette,
+        pool=listing.pool,
+        ratio=listing.ratio,
+        choices=listing.choices,
+        remarks=opened.remarks,
+        has_boxes=listing.has_boxes,
+    )
 
 
 def decoding_hash() -> str:
@@ -110,6 +85,12 @@ def decoding_hash() -> str:
     home = Path(__file__).resolve().parent
     versions = [f"{name} {version(name)}" for name in ("pillow", "tifffile", "numpy")]
     return hash_lines([hash_sources([home / "decode.py", home.parent / "pixels.py"]), *versions])
+
+
+def _checks_hash() -> str:
+    """What else turns files into entries: boxes, masks, composites."""
+    home = Path(__file__).resolve().parent
+    return hash_sources([home / "boxes.py", home / "images.py", home / "masks.py"])
 
 
 def require_readable(index: DatasetIndex, *, allow_bad: bool) -> None:
@@ -125,67 +106,140 @@ def require_readable(index: DatasetIndex, *, allow_bad: bool) -> None:
     if len(index.bad) > ALLOWED_BAD_SHARE * total and not allow_bad:
         shown = "; ".join(f"{bad.path}: {bad.reason}" for bad in index.bad[:5])
         raise MissingError(
-            f"{len(index.bad)} of {total} images of {index.dataset} cannot be read: {shown}"
+            f"{len(index.bad)} of {total} images of {index.dataset} cannot be used: {shown}"
             + (" ..." if len(index.bad) > 5 else ""),
             where=str(index.root),
             way_out="fetch these files anew, or run with --allow-bad to leave them out (the record will list them)",
         )
 
 
+class _Opened(NamedTuple):
+    """What opening the files has shown; the part of the index that is worth keeping."""
+
+    images: tuple[ImageEntry, ...]
+    bad: tuple[BadFile, ...]
+    data_hash: str
+    remarks: Remarks
+
+
 def _state(file: ImageFile, root: Path) -> list[Any]:
-    status = file.path.stat()
-    return [file.image_id, str(file.path.relative_to(root)), status.st_size, status.st_mtime_ns, file.label, file.band]
+    paths = [file.path, *file.more, *([file.mask] if file.mask else [])]
+    rest = file._replace(path=root, mask=None, more=())
+    return [[_file_state(path, root) for path in paths], [str(value) for value in rest[2:]], file.image_id]
 
 
-def _open_all(
-    dataset: str, root: Path, listing: Listing, label_map: str, world: str | None, progress: Progress
-) -> DatasetIndex:
-    from tasks.datasets.decode import read_raw, to_grey
+def _file_state(path: Path, root: Path) -> list[Any]:
+    name = path.relative_to(root).as_posix()
+    try:
+        status = path.stat()
+    except OSError:
+        return [name, None]
+    return [name, status.st_size, status.st_mtime_ns]
 
-    images: list[ImageEntry] = []
-    bad: list[BadFile] = []
-    contents: list[str] = []
+
+def _open_all(dataset: str, root: Path, listing: Listing, progress: Progress) -> _Opened:
+    opening = _Opening(root, listing)
     for done, file in enumerate(listing.files):
         if done % 50 == 0:
             progress(done, len(listing.files), f"indexing {dataset}")
-        relative = file.path.relative_to(root).as_posix()
-        content = "unreadable"
-        try:
-            content = hash_file(file.path)
-            raw = read_raw(file.path)
-            grey = to_grey(raw)
-        except Exception as error:  # image libraries raise everything, from OSError to struct.error
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            # Records of the same data are the same wherever the data lie.
-            bad.append(BadFile(relative, reason.replace(str(file.path), relative)[:200]))
-            continue
-        finally:
-            contents.append(f"{relative} {listing.classes[file.label]} {content}")
-        height, width = grey.shape
-        images.append(
-            ImageEntry(
-                file.image_id,
-                relative,
-                file.label,
-                width,
-                height,
-                str(raw.dtype),
-                file.band,
-                hash_bytes(f"{height}x{width} ".encode() + grey.tobytes()),
-                difference_hash(grey),
-            )
-        )
+        opening.add(file)
     progress(len(listing.files), len(listing.files), f"indexing {dataset}")
-    return DatasetIndex(
-        dataset,
-        root,
-        label_map,
-        listing.classes,
-        tuple(images),
-        tuple(bad),
-        hash_lines([f"classes {','.join(listing.classes)}", *sorted(contents)]),
-        world,
-    )
+    return opening.outcome()
+
+
+class _Opening:
+    """Opens files one after the other and gathers entries, bad files and what the data hash is taken of."""
+
+    def __init__(self, root: Path, listing: Listing) -> None:
+        self.root = root
+        self.listing = listing
+        self.images: list[ImageEntry] = []
+        self.bad: list[BadFile] = []
+        self.contents: list[str] = []
+        self.remarks = Remarks()
+        self.masks: dict[Path, Any] = {}
+
+    def add(self, file: ImageFile) -> None:
+        relative = file.path.relative_to(self.root).as_posix()
+        hashes = ["unreadable"]
+        entry = None
+        try:
+            if file.problem:
+                raise ValueError(file.problem)
+            hashes = [hash_file(path) for path in (file.path, *file.more)]
+            entry = self._entry(file, relative)
+            self.images.append(entry)
+        except Exception as error:  # image libraries raise everything, from OSError to struct.error
+            reason = file.problem or f"{type(error).__name__}: {error}".splitlines()[0]
+            # Records of the same data are the same wherever the data lie.
+            self.bad.append(BadFile(relative, reason.replace(f"{self.root}/", "")[:200]))
+        finally:
+            self.contents.append(self._content(file, relative, " ".join(hashes), entry))
+
+    def outcome(self) -> _Opened:
+        head = f"classes {','.join(self.listing.classes)}"
+        return _Opened(tuple(self.images), tuple(self.bad), hash_lines([head, *sorted(self.contents)]), self.remarks)
+
+    def _content(self, file: ImageFile, relative: str, content: str, entry: ImageEntry | None) -> str:
+        if file.label != NO_LABEL:
+            return f"{relative} {self.listing.classes[file.label]} {content}"
+        if entry is None:
+            return f"{relative} left out {content}"
+        boxes = canonical_json([list(box) for box in entry.boxes]).decode()
+        return f"{file.image_id} {relative} {content} boxes {boxes} mask {entry.mask_hash}"
+
+    def _entry(self, file: ImageFile, relative: str) -> ImageEntry:
+        from tasks.datasets.boxes import check_boxes
+        from tasks.datasets.decode import read_raw
+        from tasks.datasets.images import to_pixels
+
+        raw = [read_raw(path) for path in (file.path, *file.more)]
+        pixels = to_pixels(raw)
+        height, width = pixels.shape[:2]
+        checked = check_boxes(file.boxes, width, height)
+        entry = ImageEntry(
+            image_id=file.image_id,
+            path=relative,
+            label=file.label,
+            width=width,
+            height=height,
+            dtype=str(raw[0].dtype),
+            band=file.band,
+            pixel_hash=hash_bytes("x".join(map(str, pixels.shape)).encode() + b" " + pixels.tobytes()),
+            difference_hash=difference_hash(pixels if pixels.ndim == 2 else pixels[..., 1]),
+            group=file.group,
+            part=file.part,
+            boxes=checked.kept,
+            more=tuple(path.relative_to(self.root).as_posix() for path in file.more),
+        )
+        if file.mask:
+            entry = self._with_mask(entry, file.mask)
+        stated = file.stated_size
+        self.remarks = self.remarks._replace(
+            clipped_boxes=self.remarks.clipped_boxes + checked.clipped,
+            dropped_boxes=self.remarks.dropped_boxes + checked.dropped,
+            other_sizes=self.remarks.other_sizes + (stated is not None and stated != (width, height)),
+        )
+        return entry
+
+    def _with_mask(self, entry: ImageEntry, path: Path) -> ImageEntry:
+        import numpy as np
+
+        from tasks.datasets.masks import decode_mask
+
+        if path not in self.masks:
+            self.masks = {path: decode_mask(path, self.listing.palette)}  # polarisations of a place share one
+            unknown = self.remarks.unknown_pixels + self.masks[path].unknown
+            self.remarks = self.remarks._replace(unknown_pixels=unknown)
+        ids = self.masks[path].ids
+        if ids.shape != (entry.height, entry.width):
+            raise ValueError(f"has {entry.width} x {entry.height} pixels, its mask {ids.shape[1]} x {ids.shape[0]}")
+        counts = np.bincount(ids.ravel(), minlength=256)[: len(self.listing.classes)]
+        return entry._replace(
+            mask=path.relative_to(self.root).as_posix(),
+            mask_hash=hash_bytes(f"{ids.shape} ".encode() + ids.tobytes()),
+            class_pixels=tuple(int(count) for count in counts),
+        )
 
 
 def difference_hash(grey: Any) -> int:
@@ -215,23 +269,28 @@ def duplicates_across(index: DatasetIndex, train: Sequence[str], test: Sequence[
     return exact, near
 
 
-def _to_json(index: DatasetIndex) -> dict[str, Any]:
+def _to_json(opened: _Opened) -> dict[str, Any]:
     return {
-        "classes": list(index.classes),
-        "data_hash": index.data_hash,
-        "images": [list(image) for image in index.images],
-        "bad": [list(file) for file in index.bad],
+        "data_hash": opened.data_hash,
+        "images": [list(image) for image in opened.images],
+        "bad": [list(file) for file in opened.bad],
+        "remarks": opened.remarks._asdict(),
     }
 
 
-def _from_json(raw: dict[str, Any], dataset: str, root: Path, label_map: str, world: str | None) -> DatasetIndex:
-    return DatasetIndex(
-        dataset,
-        root,
-        label_map,
-        tuple(raw["classes"]),
-        tuple(ImageEntry(*image) for image in raw["images"]),
+def _from_json(raw: dict[str, Any]) -> _Opened:
+    return _Opened(
+        tuple(_entry_from_json(image) for image in raw["images"]),
         tuple(BadFile(*file) for file in raw["bad"]),
         raw["data_hash"],
-        world,
+        Remarks(**raw["remarks"]),
+    )
+
+
+def _entry_from_json(raw: list[Any]) -> ImageEntry:
+    entry = ImageEntry(*raw)
+    return entry._replace(
+        boxes=tuple(Box(*box) for box in entry.boxes),
+        class_pixels=tuple(entry.class_pixels),
+        more=tuple(entry.more),
     )

@@ -1,0 +1,55 @@
+"""Choices of the user that change what is read; each data set says which of them it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from foundation.errors import UsageError
+
+OFFICIAL = "official"
+"""Value of `split`: the parts that the data set ships."""
+
+
+class DataOptions(NamedTuple):
+    """Choices that change what is read; a choice that a data set does not know is passed over by its reader."""
+
+    label_map: str | None = None
+    allow_bad: bool = False
+    split: str | None = None
+    """`official`, a ratio like `4:1`, or None for the data set's default (sections 4.3 and 5.3)."""
+    group: str | None = None
+    """What a split may not divide: `image`, `tile` or `scene`; None for the data set's default (sections 4.2, 5.2)."""
+    pool: str = "train"
+    """Official parts that AIR-F trains with: `train` or `trainval` (section 4.3)."""
+    voc_origin: int = 1
+    """Index of the first pixel in VOC boxes, 0 or 1; unconfirmed for SAR-AIRcraft-1.0 (section 4.1)."""
+    polarisation: str = "each"
+    """AIR-PolSAR-Seg: `each`, `pseudo` or `HH` (section 5.3)."""
+    class_order: tuple[str, ...] = ()
+    """AIR-PolSAR-Seg: the classes in another order than the default of section 5.3."""
+
+
+def require_choice(option: str, value: object, known: Collection[object], dataset: str) -> None:
+    """Refuses a value that the data set does not know."""
+    if value not in known:
+        shown = ", ".join(str(name) for name in known)
+        raise UsageError(f"{dataset} has no {option} {value!r}", way_out=f"choose --{option} from {shown}")
+
+
+def split_ratio(text: str) -> tuple[int, int]:
+    """`4:1` as two numbers: training part, test part."""
+    train, colon, test = text.partition(":")
+    if not (colon and train.isdecimal() and test.isdecimal() and int(train) and int(test)):
+        raise UsageError(f"not a split: {text!r}", way_out=f"write --split {OFFICIAL} or a ratio such as --split 4:1")
+    return int(train), int(test)
+
+
+def wants_official(options: DataOptions, *, default: bool) -> bool:
+    """Do the parts of the data set count? A ratio is checked on the way."""
+    if options.split is None:
+        return default
+    if options.split == OFFICIAL:
+        return True
+    split_ratio(options.split)
+    return False
