@@ -200,24 +200,145 @@ def data_status(
     as_json: Json = False,
 ) -> None:
     """List every data set, real or synthetic, with counts, and what is missing."""
-    from harness.commands import data_status as action
+    from harness.data_commands import status as action
 
     raise typer.Exit(action(data_root, world, label_map or [], as_json))
 
 
-@data_app.command("build", epilog=_examples("harness data build sarworld --size default --root world --workers 2"))
+@data_app.command(
+    "build",
+    epilog=_examples(
+        "harness data build sarworld --size ci --root world --workers 2",
+        "harness data build sarworld --only fusar_map --only corpus",
+        "harness data build sarworld --size default --only scenes --utm --root scenes",
+    ),
+)
 def data_build(
     what: Annotated[str, typer.Argument(help="sarworld")] = "sarworld",
     size: Annotated[str, typer.Option(help="ci, mini or default")] = "mini",
     root: Annotated[Path | None, typer.Option(help="folder to write to; without it: the cache")] = None,
     seed: Annotated[int, typer.Option(help="seed of the world")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="a data set, corpus or scenes; repeatable")] = None,
+    utm: Annotated[bool, typer.Option("--utm", help="scenes in UTM instead of WGS84")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build the synthetic world in the real data sets' layouts."""
-    from harness.commands import data_build as action
+    """Build the synthetic world in the real data sets' layouts; print how its answers are balanced."""
+    from harness.data import WorldChoice
+    from harness.data_commands import build as action
 
-    raise typer.Exit(action(what, size, root, seed, workers, as_json))
+    raise typer.Exit(action(what, WorldChoice(root, size, seed), workers, only, utm, as_json))
+
+
+@data_app.command(
+    "show",
+    epilog=_examples(
+        "harness data show sarworld fusar_air_sense/3",
+        "harness data show sarworld scenes/site_000_airport/gf3 --out airport.png",
+        "harness data show sarworld fusar_map/1 --root world",
+    ),
+)
+def data_show(
+    what: Annotated[str, typer.Argument(help="sarworld")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="data set and image, e.g. fusar_map/3")],
+    out: Annotated[Path | None, typer.Option(help="the PNG; by default named after the image, here")] = None,
+    size: Annotated[str, typer.Option(help="ci, mini or default")] = "mini",
+    seed: Annotated[int, typer.Option(help="seed of the world")] = 0,
+    root: Annotated[Path | None, typer.Option(help="a built world: its size, seed and texts")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw one image of the synthetic world as a picture: pixels, boxes, map and texts."""
+    from harness.data import WorldChoice
+    from harness.data_commands import show as action
+
+    raise typer.Exit(action(what, name, out, WorldChoice(root, size, seed), as_json))
+
+
+weights_app = typer.Typer(
+    name="weights", no_args_is_help=True, rich_markup_mode=None, help="See, fetch and verify published weights."
+)
+app.add_typer(weights_app)
+
+ModelNames = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="ids or groups, e.g. table4")]
+ModelFiles = Annotated[list[Path] | None, typer.Option("--model-file", help="TOML file with further model cards")]
+
+
+@weights_app.command("status", epilog=_examples("harness weights status", "harness weights status table4 --json"))
+def weights_status(
+    models: ModelNames = None, weights_root: WeightsRoot = None, model_file: ModelFiles = None, as_json: Json = False
+) -> None:
+    """List the weight files of models: where published, whether here, checksum, licence."""
+    from harness.weights_commands import Choice
+    from harness.weights_commands import status as action
+
+    raise typer.Exit(action(Choice(models or [], model_file or [], weights_root), as_json))
+
+
+@weights_app.command(
+    "fetch", epilog=_examples("harness weights fetch mae-vit-b-16", "harness weights fetch table4 --yes")
+)
+def weights_fetch(
+    models: ModelNames = None,
+    weights_root: Annotated[
+        Path | None, typer.Option("--weights-root", help="folder to write to; made where it is missing")
+    ] = None,
+    model_file: ModelFiles = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="download without asking")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download weight files, going on where an earlier attempt stopped; print steps for those to fetch by hand."""
+    from harness.weights_commands import Choice, fetch_models
+
+    raise typer.Exit(fetch_models(Choice(models or [], model_file or [], weights_root), yes, as_json))
+
+
+@weights_app.command("verify", epilog=_examples("harness weights verify", "harness weights verify clip-vit-b-16"))
+def weights_verify(
+    models: ModelNames = None, weights_root: WeightsRoot = None, model_file: ModelFiles = None, as_json: Json = False
+) -> None:
+    """Check the files that are here: SHA-256, and whether they are the model that their place says."""
+    from harness.weights_commands import Choice, verify_models
+
+    raise typer.Exit(verify_models(Choice(models or [], model_file or [], weights_root), as_json))
+
+
+models_app = typer.Typer(
+    name="models", no_args_is_help=True, rich_markup_mode=None, help="Check a model; start a package for a new one."
+)
+app.add_typer(models_app)
+
+
+@models_app.command(
+    "check",
+    epilog=_examples(
+        "harness models check random-mini --quick",
+        "harness models check mine=ckpt.pth:vit_base_patch16_224",
+        "harness models check my-sar-model --json",
+    ),
+)
+def models_check(
+    models: Annotated[str, typer.Argument(metavar="MODEL", help="what --models of `harness run` takes")],
+    quick: Annotated[bool, typer.Option("--quick", help="small images, a short trial, nothing measured")] = False,
+    weights_root: WeightsRoot = None,
+    model_file: ModelFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Check that a model keeps what the tasks rely on: shapes, sizes, gradients, seeds, ... Exit 5 if it does not."""
+    from harness.models_commands import check as action
+
+    raise typer.Exit(action(models, model_file or [], weights_root, quick, as_json))
+
+
+@models_app.command("new", epilog=_examples("harness models new radar-net --out radar-net"))
+def models_new(
+    name: Annotated[str, typer.Argument(help="of the model and its package, e.g. radar-net")],
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write to; by default the name, here")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a small installable package with an encoder of its own, to be replaced by yours."""
+    from harness.models_commands import new as action
+
+    raise typer.Exit(action(name, out or Path(name), as_json))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from foundation.errors import CheckError, MissingError
 from foundation.names import unknown_name
 from harness.display import show_progress
 from harness.plan import Plan, PlannedCell, State, make_plan, plan_as_data
+from harness.printing import print_json, print_rows
 from harness.request import RunRequest
 from tasks.catalog import DATASETS, TASKS, task_groups
 from tasks.protocol import PROFILES, load_profile
@@ -36,7 +36,7 @@ def run(request: RunRequest, as_json: bool) -> int:
             way_out=(first.way_out if first and first.way_out else "see harness plan"),
         )
     if as_json:
-        _print_json(
+        print_json(
             {
                 **plan_as_data(outcome.plan),
                 "computed": outcome.computed,
@@ -63,7 +63,7 @@ def plan(request: RunRequest, as_json: bool) -> int:
     with show_progress(quiet=as_json) as progress:
         made = make_plan(request, build_world=False, progress=progress)
     if as_json:
-        _print_json(plan_as_data(made))
+        print_json(plan_as_data(made))
         return 0
     _print_cells([cell for cell in made.cells if cell.state in (State.TODO, State.RETRY, State.RESCORE, State.DONE)])
     if any(state.will_be_built for state in made.data.values()):
@@ -85,7 +85,7 @@ def status(request: RunRequest, as_json: bool) -> int:
     now = {name: installed_version(name) for name in LIBRARIES}
     others = sum(stored.record.code.dependencies != now for stored in store.records() if not stored.superseded)
     if as_json:
-        _print_json({**plan_as_data(made), "problems": [str(problem) for problem in problems], OLD_LIBRARIES: others})
+        print_json({**plan_as_data(made), "problems": [str(problem) for problem in problems], OLD_LIBRARIES: others})
     else:
         _print_counts(made)
         for cell in made.cells:
@@ -131,9 +131,9 @@ def list_names(what: str, weights_root: Path | None, as_json: bool) -> int:
     else:
         return _show_one(what, weights_root)
     if as_json:
-        _print_json(data)
+        print_json(data)
         return 0
-    _print_rows(heads, rows)
+    print_rows(heads, rows)
     if what == "models":
         missing = sum(row[-1] == "missing" for row in rows)
         print(f"\n{missing} models lack their weights; `harness list <model>` says how to get them")
@@ -158,7 +158,7 @@ def report(table: int, form: str, profile: str | None, out: Path, weights_root: 
     used = next((name for name, *_ in made.provenance if name), "none")
     written = write_table(made, store, f"table{table}-{used}")
     if as_json:
-        _print_json(
+        print_json(
             {
                 "title": made.title,
                 "banner": made.banner,
@@ -190,7 +190,7 @@ def score(out: Path, check: bool, as_json: bool) -> int:
     found = score_again(Store(out), write=not check)
     moved = [item for item in found if not item.same]
     if as_json:
-        _print_json({"metrics": len(found), "moved": [{**item._asdict(), "cell": str(item.cell)} for item in moved]})
+        print_json({"metrics": len(found), "moved": [{**item._asdict(), "cell": str(item.cell)} for item in moved]})
     else:
         for item in moved:
             print(f"{item.cell} {item.metric}: {item.before} -> {item.after}")
@@ -208,7 +208,7 @@ def doctor(out: Path, data_root: Path | None, weights_root: Path | None, as_json
 
     findings = examine(out, data_root, weights_root)
     if as_json:
-        _print_json([finding._asdict() for finding in findings])
+        print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
             print(f"{finding.verdict:8}{finding.name:15}{finding.text}")
@@ -217,59 +217,22 @@ def doctor(out: Path, data_root: Path | None, weights_root: Path | None, as_json
     return CheckError.exit_code if any(finding.verdict == "problem" for finding in findings) else 0
 
 
-def data_status(data_root: Path | None, world: str, label_maps: list[str], as_json: bool) -> int:
-    """Prints every data set with its counts."""
-    from harness.data import WORLD_SIZES, overview
-    from harness.request import parse_label_maps
-
-    if world not in WORLD_SIZES:
-        raise unknown_name("size", world, WORLD_SIZES, see="harness data status --help")
-    with show_progress(quiet=as_json) as progress:
-        found = overview(data_root, world, parse_label_maps(label_maps), progress)
-    if as_json:
-        _print_json([state._asdict() for state in found])
-        return 0
-    rows = [
-        tuple("-" if value is None or value == "" else str(value) for value in (*state[:6], state.note))
-        for state in found
-    ]
-    _print_rows(("data set", "title", "state", "images", "classes", "bad", "note"), rows)
-    return 0
-
-
-def data_build(what: str, size: str, root: Path | None, seed: int, workers: int, as_json: bool) -> int:
-    """Builds the synthetic world and prints what was written."""
-    from harness.data import build_world
-
-    if what != "sarworld":
-        raise unknown_name("world", what, ["sarworld"], see="harness data build --help")
-    with show_progress(quiet=as_json) as progress:
-        info = build_world(root, size, seed, workers, progress)
-    if as_json:
-        _print_json({**info.__dict__, "root": str(info.root)})
-    else:
-        sets = ", ".join(f"{name} {count}" for name, count in info.datasets.items())
-        print(f"sarworld v{info.version} {info.size} seed {info.seed} at {info.root}: {sets}")
-        print(f"{info.written} images written in {info.seconds:.1f} s" if info.written else "already complete")
-    return 0
-
-
 def _show_one(name: str, weights_root: Path | None) -> int:
     cards = catalog()
     if name in cards:
         state = weight_state(cards[name], weights_root)
-        _print_json({**cards[name].model_dump(mode="json"), "state": state.model_dump()})
+        print_json({**cards[name].model_dump(mode="json"), "state": state.model_dump()})
         return 0
     if name in TASKS:
-        _print_json(
+        print_json(
             {**TASKS[name]._asdict(), "sources": [DATASETS[d].source for d in TASKS[name].datasets if d in DATASETS]}
         )
         return 0
     if name in DATASETS:
-        _print_json(DATASETS[name]._asdict())
+        print_json(DATASETS[name]._asdict())
         return 0
     if name in PROFILES:
-        _print_json(load_profile(name).model_dump(mode="json"))
+        print_json(load_profile(name).model_dump(mode="json"))
         return 0
     known = ["models", "groups", "tasks", "profiles", *cards, *TASKS, *DATASETS, *PROFILES]
     raise unknown_name("name", name, known, see="harness list models")
@@ -278,7 +241,7 @@ def _show_one(name: str, weights_root: Path | None) -> int:
 def _print_cells(cells: Sequence[PlannedCell]) -> None:
     rows = [(c.cell.task, c.cell.dataset, c.cell.model, str(c.cell.seed), c.state.value) for c in cells]
     if rows:
-        _print_rows(("task", "data set", "model", "seed", "state"), rows)
+        print_rows(("task", "data set", "model", "seed", "state"), rows)
 
 
 def _print_counts(plan: Plan) -> None:
@@ -302,16 +265,6 @@ def _print_left_out(plan: Plan) -> None:
             print(f"{dataset}: {state.broken or state.reason}", file=sys.stderr)
             if state.broken is None and state.way_out:
                 print(f"  way out: {state.way_out}", file=sys.stderr)
-
-
-def _print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
-    for row in [heads, *rows]:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

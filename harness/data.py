@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from foundation.errors import BenchError, UsageError
 from foundation.names import unknown_name
 from foundation.progress import Progress
-from tasks.catalog import DATASETS, TASKS
+from tasks.catalog import DATASETS
 from tasks.datasets import DataOptions, DatasetIndex, DataSource, find_source, read_index
-from tasks.datasets.catalogue import READERS
 from tasks.sarworld.build import WorldInfo, build
 from tasks.sarworld.cache import default_world_path
+from tasks.sarworld.plan import Size as WorldSize
 
-WORLD_SIZES = ("ci", "mini", "default")
+WORLD_SIZES: tuple[WorldSize, ...] = ("ci", "mini", "default")
+
+
+class WorldChoice(NamedTuple):
+    """Which synthetic world is meant, as named on the command line."""
+
+    root: Path | None
+    size: str
+    seed: int
+
+    @property
+    def known_size(self) -> WorldSize:
+        """The size, checked."""
+        if self.size not in WORLD_SIZES:
+            raise unknown_name("size", self.size, WORLD_SIZES, see="harness data --help")
+        return self.size
 
 
 class DatasetState(NamedTuple):
@@ -35,20 +51,21 @@ def overview(data_root: Path | None, world: str, label_maps: dict[str, str], pro
     return [_state(dataset, data_root, world, label_maps.get(dataset), progress) for dataset in DATASETS]
 
 
-def build_world(root: Path | None, size: str, seed: int, workers: int, progress: Progress) -> WorldInfo:
+def build_world(
+    world: WorldChoice, workers: int, progress: Progress, *, only: Sequence[str] | None = None, utm: bool = False
+) -> WorldInfo:
     """Builds the synthetic world, into the cache where no folder is named."""
-    if size not in WORLD_SIZES:
-        raise unknown_name("size", size, WORLD_SIZES, see="harness data build --help")
-    if seed < 0:
-        raise UsageError(f"a seed is not negative: {seed}")
-    chosen = root if root is not None else default_world_path(size, seed)  # type: ignore[arg-type]
-    return build(chosen, size, seed, workers=workers, progress=progress)  # type: ignore[arg-type]
+    size = world.known_size
+    if world.seed < 0:
+        raise UsageError(f"a seed is not negative: {world.seed}")
+    if utm and world.root is None:
+        raise UsageError("the shared world is in WGS84", way_out="name a folder of your own with --root for --utm")
+    root = world.root if world.root is not None else default_world_path(size, world.seed)
+    return build(root, size, world.seed, workers=workers, progress=progress, datasets=only, utm=utm)
 
 
 def _state(dataset: str, data_root: Path | None, world: str, label_map: str | None, progress: Progress) -> DatasetState:
     info = DATASETS[dataset]
-    if dataset not in READERS:
-        return DatasetState(dataset, info.title, "not built yet", None, None, None, "", TASKS[info.task].title)
     try:
         source = _source(dataset, data_root, world)
         if source is None:
@@ -72,8 +89,15 @@ def _found(title: str, index: DatasetIndex) -> DatasetState:
         title=title,
         state="synthetic" if index.synthetic else "real",
         images=len(index.images),
-        classes=len({image.label for image in index.images}),
+        classes=len(index.classes_found),
         bad_files=len(index.bad),
         folder=str(index.root),
-        note=index.world or "",
+        note=", ".join(part for part in (_contents(index), index.world) if part),
     )
+
+
+def _contents(index: DatasetIndex) -> str:
+    """What the images carry besides a class of their own."""
+    if index.has_boxes:
+        return f"{index.boxes} boxes"
+    return f"{index.masks} masks" if index.masks else ""

@@ -157,8 +157,8 @@ def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progres
 
         world = default_world_path(request.world)
         if build_world:
-            world = default_world(request.world, workers=request.jobs, progress=progress)
-        elif not is_built(world):
+            world = default_world(request.world, workers=request.jobs, progress=progress, datasets=[dataset])
+        elif not is_built(world, dataset):
             return DataState(dataset, reason="the synthetic world is not built yet", will_be_built=True)
         source = DataSource(dataset, world / DATASETS[dataset].folder)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ class LinearClassifier:
         iterations: int = 2000,
         seed: int = 0,
     ) -> None:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         self.classes = classes
@@ -63,7 +65,10 @@ class LinearClassifier:
         self._only = int(present[0]) if len(present) == 1 else None
         self._model = LogisticRegression(C=strength, max_iter=iterations, random_state=seed % 2**32)
         if self._only is None:
-            self._model.fit(self._scale(features), labels)
+            with warnings.catch_warnings():
+                # Stopped early it is a fair simple predictor still; and it stops at the same place every time.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self._model.fit(self._scale(features), labels)
 
     @property
     def parameters(self) -> int:

@@ -1,43 +1,50 @@
 """Writes the synthetic data sets of one world below a folder, whole or detectably unfinished.
 
-Order: `building.json` first, then chips, each atomically, then the tables and the marker of each data set, and the
+Order: `building.json` first, then images, each atomically, then the tables and the marker of each data set, and the
 world's `synthetic.json` last. So a marker vouches for all that it names; an interrupted build is known by its
 `building.json` and goes on where it stopped; a folder that holds anything else is left alone.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import multiprocessing
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import UsageError
+from foundation.errors import StorageError, UsageError
 from foundation.files import TEMPORARY_PREFIX, exclusive, read_json, write_bytes, write_json
 from foundation.names import unknown_name
 from foundation.progress import Progress, silent
-from tasks.sarworld.layouts import (
+from tasks.sarworld.plan import (
+    CLEAN_TEXTS,
     DATASETS,
-    GRIDS,
+    PLANTED,
     SIZES,
+    TEXT_SETS,
+    TEXTS,
+    TRUTH,
     WORLD_VERSION,
-    Chip,
+    Item,
     Size,
     chosen,
     extra_files,
+    folder_of,
     plan,
+    size_in_bytes,
 )
 
 MARKER = "synthetic.json"
 BUILDING = "building.json"
 _LOCK = ".building.lock"
 _NOTE = "Synthetic SAR: invented scenes and targets, no claim of fidelity."
-_CHIPS_PER_CALL = 16  # few enough that progress is seen, many enough that passing them on costs nothing
+_PIXELS_PER_CALL = 16 * 64 * 64  # few enough that progress is seen, many enough that passing them on costs nothing
+_SPARE_BYTES = 50_000_000
+"""Room that a build leaves on the disk."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +56,12 @@ class WorldInfo:
     size: Size
     seed: int
     datasets: dict[str, int]
-    """Chips of each data set that is complete."""
+    """Images of each data set that is complete."""
     written: int
-    """Chips that this build had to write; 0 when all was there."""
+    """Images that this build had to write; 0 when all was there."""
     seconds: float
+    balance: dict[str, dict[str, Any]]
+    """What section 14.6 asks of each data set, as measured."""
 
 
 def build(
@@ -62,19 +71,23 @@ def build(
     workers: int = 1,
     progress: Progress = silent,
     datasets: Sequence[str] | None = None,
+    *,
+    utm: bool = False,
 ) -> WorldInfo:
     """Writes the data sets asked for, all by default, and keeps those that are complete.
 
     Args:
         root: A folder of its own: new, empty, or a world of the same version, size and seed.
-        size: How much of it, see `layouts.GRIDS`.
+        size: How much of it, see `plan.GRIDS`.
         seed: Another seed is another world.
         workers: Processes that draw; the files do not depend on it.
-        progress: Told after every batch of chips.
-        datasets: Names from `layouts.DATASETS`.
+        progress: Told after every batch of images.
+        datasets: Names from `plan.DATASETS`.
+        utm: Georeferenced scenes in UTM instead of WGS84.
 
     Raises:
         UsageError: The folder holds something else, or an argument is not known.
+        StorageError: The disk is too small.
     """
     began = time.perf_counter()
     if size not in SIZES:
@@ -82,45 +95,66 @@ def build(
     if workers < 1:
         raise UsageError(f"workers must be at least 1, got {workers}", where="sarworld.build", way_out="use 1")
     wanted = chosen(datasets)
-    identity = _identity(size, seed)
+    identity = _identity(size, seed, utm)
     entries = _entries(root)
+    written = 0
     if MARKER in entries and BUILDING not in entries:
         # The usual case, a finished world, is only looked at: it may lie where nobody may write.
         _refuse_other_content(root, identity)
-        complete = _complete_datasets(root, size)
-        if all(name in complete for name in wanted):
-            return WorldInfo(root, WORLD_VERSION, size, seed, complete, 0, time.perf_counter() - began)
     elif entries and BUILDING not in entries:
         raise _other_files(root, sorted(entries)[0])
-    with exclusive(root / _LOCK):
-        _refuse_other_content(root, identity)  # only now does nobody else write here
-        write_json(root / BUILDING, identity)
-        written = 0
-        for name in wanted:
-            written += _build_dataset(root, name, identity, workers, progress)
-        complete = _complete_datasets(root, size)
-        write_json(root / MARKER, _marker(identity, "all", {"datasets": complete}))
-        (root / BUILDING).unlink()
-    return WorldInfo(root, WORLD_VERSION, size, seed, complete, written, time.perf_counter() - began)
+    missing = [name for name in wanted if not _is_complete(root, name, size)]
+    if missing:
+        _require_room(root, missing, size)
+        with exclusive(root / _LOCK):
+            _refuse_other_content(root, identity)  # only now does nobody else write here
+            # Another process may have made some or all of it while we waited.
+            missing = [name for name in wanted if not _is_complete(root, name, size)]
+            if missing or not (root / MARKER).exists():
+                write_json(root / BUILDING, identity)
+                for name in missing:
+                    written += _build_dataset(root, name, identity, workers, progress)
+                write_json(root / MARKER, _marker(identity, "all", {"datasets": _complete_datasets(root, size)}))
+                (root / BUILDING).unlink()
+    complete = _complete_datasets(root, size)
+    measured = {name: read_json(root / folder_of(name) / MARKER).get("balance", {}) for name in complete}
+    balance = {name: report for name, report in measured.items() if report}
+    return WorldInfo(root, WORLD_VERSION, size, seed, complete, written, time.perf_counter() - began, balance)
 
 
-def _identity(size: Size, seed: int) -> dict[str, Any]:
-    return {"synthetic": True, "world_version": WORLD_VERSION, "size": size, "seed": seed}
+def _identity(size: Size, seed: int, utm: bool) -> dict[str, Any]:
+    return {"synthetic": True, "world_version": WORLD_VERSION, "size": size, "seed": seed, "utm": utm}
 
 
 def _marker(identity: dict[str, Any], dataset: str, more: dict[str, Any]) -> dict[str, Any]:
     return identity | {"dataset": dataset, "note": _NOTE} | more
 
 
+def _is_complete(root: Path, dataset: str, size: Size) -> bool:
+    """A marker stands only over a data set that was whole; a file that was deleted since is noticed."""
+    folder = root / folder_of(dataset)
+    paths = (MARKER, *extra_files(dataset), *(path for item in plan(dataset, size) for path in item.files))
+    return all((folder / path).exists() for path in paths)
+
+
 def _complete_datasets(root: Path, size: Size) -> dict[str, int]:
-    counts = {}
-    for name in DATASETS:
-        if (root / name / MARKER).exists():
-            chips = plan(name, size)
-            paths = [chip.path for chip in chips] + list(extra_files(name))
-            if all((root / name / path).exists() for path in paths):
-                counts[name] = len(chips)
-    return counts
+    return {name: len(plan(name, size)) for name in DATASETS if _is_complete(root, name, size)}
+
+
+def _require_room(root: Path, datasets: Sequence[str], size: Size) -> None:
+    """Refuses before anything is written."""
+    needed = sum(size_in_bytes(name, size) for name in datasets) + _SPARE_BYTES
+    present = root
+    while not present.exists():
+        present = present.parent
+    free = shutil.disk_usage(present).free
+    if free < needed:
+        raise StorageError(
+            f"the world of size {size} needs about {needed / 1e6:,.0f} MB, the disk has {free / 1e6:,.0f} MB left; "
+            "nothing was written",
+            where=str(root),
+            way_out="make room, name another folder with --root, or choose a smaller --size",
+        )
 
 
 def _entries(root: Path) -> set[str]:
@@ -146,7 +180,8 @@ def _refuse_other_content(root: Path, identity: dict[str, Any]) -> None:
                 where=str(label),
                 way_out="choose another folder, or delete this one",
             )
-    foreign = sorted(entries - {MARKER, BUILDING, *DATASETS}) if labels else sorted(entries)
+    folders = {folder_of(name) for name in DATASETS}
+    foreign = sorted(entries - {MARKER, BUILDING, *folders}) if labels else sorted(entries)
     foreign += _foreign_in_datasets(root, identity["size"]) if labels else []
     if foreign:
         raise _other_files(root, foreign[0])
@@ -163,39 +198,53 @@ def _other_files(root: Path, example: str) -> UsageError:
 def _foreign_in_datasets(root: Path, size: Size) -> list[str]:
     foreign: list[str] = []
     for name in DATASETS:
-        known = {chip.path for chip in plan(name, size)} | {MARKER, *extra_files(name)}
-        for entry in (root / name).rglob("*"):
-            path = entry.relative_to(root / name).as_posix()
+        folder = root / folder_of(name)
+        if not folder.exists():
+            continue
+        known = {path for item in plan(name, size) for path in item.files} | {MARKER, *extra_files(name)}
+        for entry in folder.rglob("*"):
+            path = entry.relative_to(folder).as_posix()
             if not entry.is_dir() and path not in known and not entry.name.startswith(TEMPORARY_PREFIX):
-                foreign.append(f"{name}/{path}")
+                foreign.append(f"{folder.name}/{path}")
     return sorted(foreign)
 
 
 def _named(identity: dict[str, Any]) -> str:
-    return f"version {identity['world_version']}, size {identity['size']}, seed {identity['seed']}"
+    utm = ", scenes in UTM" if identity.get("utm") else ""
+    return f"version {identity['world_version']}, size {identity['size']}, seed {identity['seed']}{utm}"
 
 
 def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int, progress: Progress) -> int:
     size, seed = identity["size"], identity["seed"]
-    folder = root / name
+    folder = root / folder_of(name)
     for partial_file in folder.rglob(f"{TEMPORARY_PREFIX}*"):
         partial_file.unlink(missing_ok=True)  # left by a killed build; the lock is ours, so nobody writes them now
-    chips = plan(name, size)
-    missing = [chip for chip in chips if not (folder / chip.path).exists()]
-    batches = [missing[start : start + _CHIPS_PER_CALL] for start in range(0, len(missing), _CHIPS_PER_CALL)]
-    done = len(chips) - len(missing)
-    progress(done, len(chips), f"rendering {name}")
-    for count in _drawn(partial(_write_chips, folder, seed), batches, workers):
-        done += count
-        progress(done, len(chips), f"rendering {name}")
-    if name == "fusar_ship":
-        write_bytes(folder / "meta.csv", _ship_table(chips, seed))
-    marker = _marker(identity, name, {"chips": len(chips), "pixel_m": GRIDS[identity["size"]][name].pixel_m})
-    write_json(folder / MARKER, marker)
-    return len(missing)
+    items = plan(name, size)
+    progress(0, len(items), f"rendering {name}")
+    rows: dict[str, dict[str, Any]] = {}
+    written = 0
+    write = partial(_write_items, folder, seed, identity["utm"])
+    for batch, count in _drawn(write, _batches(items), workers):
+        rows |= batch
+        written += count
+        progress(len(rows), len(items), f"rendering {name}")
+    tables, balance = _tables(name, items, [rows[item.name] for item in items], seed)
+    for path, content in tables.items():
+        write_bytes(folder / path, content)
+    facts = {"images": len(items), "pixel_m": items[0].grid.pixel_m, "side_px": items[0].grid.side_px}
+    write_json(folder / MARKER, _marker(identity, name, facts | ({"balance": balance} if balance else {})))
+    return written
 
 
-def _drawn(write: partial[int], batches: list[list[Chip]], workers: int) -> Iterator[int]:
+def _batches(items: Sequence[Item]) -> list[list[Item]]:
+    per_call = max(1, _PIXELS_PER_CALL // items[0].grid.side_px ** 2)
+    return [list(items[start : start + per_call]) for start in range(0, len(items), per_call)]
+
+
+Batch = tuple[dict[str, dict[str, Any]], int]
+
+
+def _drawn(write: Callable[[list[Item]], Batch], batches: list[list[Item]], workers: int) -> Iterator[Batch]:
     if workers == 1 or len(batches) < 2:
         yield from map(write, batches)
         return
@@ -204,39 +253,42 @@ def _drawn(write: partial[int], batches: list[list[Chip]], workers: int) -> Iter
         yield from pool.imap_unordered(write, batches)
 
 
-def _write_chips(folder: Path, seed: int, chips: list[Chip]) -> int:
+def _write_items(folder: Path, seed: int, utm: bool, items: list[Item]) -> Batch:
+    """Draws what is not there yet; tells the truth about all, since the tables need it."""
     # Imported here: planning a world must not cost the import of the array libraries.
-    from tasks.sarworld.chips import amplitude
-    from tasks.sarworld.encoding import ENCODERS
+    from tasks.sarworld.sets.catalogue import maker_of
+    from tasks.sarworld.sets.maker import truth
 
-    for chip in chips:
-        write_bytes(folder / chip.path, ENCODERS[chip.dataset](amplitude(chip, seed)))
-    return len(chips)
+    rows, written = {}, 0
+    for item in items:
+        maker = maker_of(item.dataset, utm=utm)
+        ground = maker.ground(item, seed)
+        if not all((folder / path).exists() for path in item.files):
+            for path, content in maker.encode(item, seed, ground).items():
+                write_bytes(folder / path, content)
+            written += 1
+        rows[item.name] = truth(item, seed, ground).to_json()
+    return rows, written
 
 
-def _ship_table(chips: list[Chip], seed: int) -> bytes:
-    """The table of FUSAR-Ship (section 3.2): one row per chip, the folder with a back slash."""
-    from tasks.sarworld.chips import product_of, ship_dimensions, view_of
+def _tables(
+    name: str, items: Sequence[Item], rows: Sequence[dict[str, Any]], seed: int
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Everything of a data set that is no image, and how balanced it is."""
+    from tasks.sarworld.balance import require_balance
+    from tasks.sarworld.sets.catalogue import maker_of
+    from tasks.sarworld.sets.maker import json_lines
+    from tasks.sarworld.texts import plant
+    from tasks.sarworld.truth import Truth
 
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    columns = "id mmsi length width polarMode centerLookAngle heightspace widthspace path"
-    table.writerow(columns.split())
-    for number, chip in enumerate(chips):
-        product = product_of(chip, seed)
-        dimensions, view = ship_dimensions(chip, seed), view_of(chip, seed, product)
-        place = Path(chip.path)
-        table.writerow(
-            [
-                place.stem,
-                999_000_000 + number,  # no country has this prefix: invented ships
-                f"{dimensions.length:.1f}",
-                f"{dimensions.beam:.1f}",
-                "HH",
-                f"{view.incidence_deg:.2f}",
-                product.pixel_m,
-                product.pixel_m,
-                "\\".join(place.parts[1:-1]),
-            ]
-        )
-    return text.getvalue().encode()
+    truths = [Truth.from_json(row) for row in rows]
+    maker = maker_of(name)
+    tables = maker.tables(items, truths, seed) | {TRUTH: json_lines(rows)}
+    if name in TEXT_SETS:
+        texts = plant(truths, seed=seed)
+        tables |= {
+            TEXTS: json_lines(texts.noisy),
+            CLEAN_TEXTS: json_lines(texts.clean),
+            PLANTED: json_lines(texts.planted),
+        }
+    return tables, require_balance(name, truths, items[0].size)

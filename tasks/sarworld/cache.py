@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from foundation.cache import cache_root as default_cache_root
 from foundation.progress import Progress, silent
 from tasks.sarworld.build import BUILDING, MARKER, build
-from tasks.sarworld.layouts import WORLD_VERSION, Size
+from tasks.sarworld.plan import WORLD_VERSION, Size, folder_of
 
 
 def default_world_path(size: Size = "mini", seed: int = 0, cache_root: Path | None = None) -> Path:
@@ -15,17 +16,24 @@ def default_world_path(size: Size = "mini", seed: int = 0, cache_root: Path | No
     return (cache_root or default_cache_root()) / "sarworld" / f"v{WORLD_VERSION}-{size}-seed{seed}"
 
 
-def is_built(root: Path) -> bool:
-    """True for a world that is whole: its marker is written last, and none is being built over it."""
+def is_built(root: Path, dataset: str | None = None) -> bool:
+    """True for a data set that is whole, or a world of which nothing is being built: markers are written last."""
+    if dataset is not None:
+        return (root / folder_of(dataset) / MARKER).is_file()
     return (root / MARKER).is_file() and not (root / BUILDING).exists()
 
 
 def default_world(
-    size: Size = "mini", seed: int = 0, cache_root: Path | None = None, progress: Progress = silent, workers: int = 1
+    size: Size = "mini",
+    seed: int = 0,
+    cache_root: Path | None = None,
+    progress: Progress = silent,
+    workers: int = 1,
+    datasets: Sequence[str] | None = None,
 ) -> Path:
-    """The folder of that world, built on first use; later calls look and return.
+    """The folder of that world with the data sets asked for, built on first use; later calls look and return.
 
     Two processes that ask at once are safe: the second waits for the first and finds the world finished.
     """
     root = default_world_path(size, seed, cache_root)
-    return build(root, size, seed, workers=workers, progress=progress).root
+    return build(root, size, seed, workers=workers, progress=progress, datasets=datasets).root

@@ -21,6 +21,8 @@ from tasks.sarworld.scatterers import pixel_centres, spread_matrix
 from tasks.sarworld.sensors import Sensor
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+"""Fields are large and random: single precision halves the time and carries more digits than speckle has."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,13 @@ SWELL_DB, SWELL_WAVELENGTH_M = 3.0, (60.0, 120.0)  # section 14.2, on the sea
 
 
 @lru_cache(maxsize=64)
-def _smoothing(count: int, correlation_px: float) -> Floats:
+def _smoothing(count: int, correlation_px: float) -> Singles:
     """Rows that turn white noise into a field with correlation exp(-(d / correlation)^2) and variance one."""
     reach = int(np.ceil(1.5 * correlation_px))
     sources = np.arange(-reach, count + reach)
     distance = (np.arange(count)[:, None] - sources[None, :]) / max(correlation_px, 1e-3)
     kernel = np.exp(-2.0 * distance**2)
-    rows: Floats = kernel / np.sqrt((kernel**2).sum(axis=1, keepdims=True))
+    rows: Singles = (kernel / np.sqrt((kernel**2).sum(axis=1, keepdims=True))).astype(np.float32)
     rows.setflags(write=False)
     return rows
 
@@ -84,16 +86,18 @@ def _log_gamma_by_normal(nu: float) -> tuple[Floats, Floats]:
 
 def texture(
     rng: np.random.Generator, shape: tuple[int, int], pixel_m: float, nu: float, correlation_m: float
-) -> Floats:
+) -> Singles:
     """A gamma field of shape `nu` and mean one, correlated over `correlation_m` metres."""
     rows = _smoothing(shape[0], correlation_m / pixel_m)
     columns = _smoothing(shape[1], correlation_m / pixel_m)
-    field = rows @ rng.standard_normal((rows.shape[1], columns.shape[1])) @ columns.T
+    white = rng.standard_normal((rows.shape[1], columns.shape[1]), dtype=np.float32)
+    field = rows @ white @ columns.T
     normal, log_gamma = _log_gamma_by_normal(nu)
-    return np.exp(np.interp(field, normal, log_gamma))
+    gamma: Singles = np.exp(np.interp(field, normal, log_gamma).astype(np.float32))
+    return gamma
 
 
-def speckle(rng: np.random.Generator, shape: tuple[int, int], sensor: Sensor) -> NDArray[np.complex128]:
+def speckle(rng: np.random.Generator, shape: tuple[int, int], sensor: Sensor) -> NDArray[np.complex64]:
     """Complex fields of mean intensity one, one per look.
 
     An oversampled product gets its speckle through the point-spread function, so grains are as wide as points.
@@ -103,28 +107,32 @@ def speckle(rng: np.random.Generator, shape: tuple[int, int], sensor: Sensor) ->
     if sensor.resolution_m > sensor.pixel_m:
         rows, columns = (_oversampling(count, sensor) for count in shape)
         cells = (rows.shape[1], columns.shape[1])
-    parts = rng.standard_normal((2, sensor.looks, *cells)) * np.sqrt(0.5)
-    fields: NDArray[np.complex128] = parts[0] + 1j * parts[1]
+    # Real and imaginary parts lie side by side, as complex numbers do in memory.
+    parts = rng.standard_normal((sensor.looks, *cells, 2), dtype=np.float32) * np.float32(np.sqrt(0.5))
+    fields: NDArray[np.complex64] = parts.view(np.complex64)[..., 0]
     if rows is not None and columns is not None:
-        fields = rows @ fields @ columns.T
+        fields = (rows @ fields @ columns.T).astype(np.complex64)
     return fields
 
 
-def _oversampling(count: int, sensor: Sensor) -> Floats:
+def _oversampling(count: int, sensor: Sensor) -> Singles:
     extent = count * sensor.pixel_m
     cells = pixel_centres(int(np.ceil(extent / sensor.resolution_m)) + 8, sensor.resolution_m)
     rows = spread_matrix(pixel_centres(count, sensor.pixel_m), cells, sensor)
-    rows /= np.sqrt((rows**2).sum(axis=1, keepdims=True))
-    return rows
+    even: Singles = (rows / np.sqrt((rows**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    return even
 
 
-def intensity(rng: np.random.Generator, power: Floats, sensor: Sensor, coherent: NDArray[Any] | None = None) -> Floats:
+def intensity(
+    rng: np.random.Generator, power: NDArray[Any], sensor: Sensor, coherent: NDArray[Any] | None = None
+) -> Singles:
     """Looks of clutter of mean `power`, noise and coherent scatterers, averaged in intensity."""
-    amplitude = np.sqrt(power + 10 ** (sensor.noise_floor_db / 10))
-    fields = speckle(rng, power.shape, sensor) * amplitude
+    amplitude = np.sqrt(power + 10 ** (sensor.noise_floor_db / 10)).astype(np.float32)
+    shape = (power.shape[0], power.shape[1])
+    fields = speckle(rng, shape, sensor) * amplitude
     if coherent is not None:
-        fields = fields + coherent
-    averaged: Floats = np.mean(fields.real**2 + fields.imag**2, axis=0)
+        fields += coherent.astype(np.complex64)
+    averaged: Singles = np.mean(fields.real**2 + fields.imag**2, axis=0)
     return averaged
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from tests.bench.interleave import Timing, interleaved
+from tests.bench.world import ci_world, scene
 
 BATCH = 32
 
@@ -95,5 +96,7 @@ def start_up(turns: int) -> dict[str, Timing]:
 MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {
     "training-step": (training_step, "timm, bare loop"),
     "start-up": (start_up, "python -c pass"),
+    "scene": (scene, "points in a loop"),
+    "ci-world": (ci_world, "one process"),
 }
 """Name to the measurement and the peer that the others are divided by."""

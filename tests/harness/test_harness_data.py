@@ -19,7 +19,7 @@ def test_the_overview_names_every_data_set_and_what_is_missing(harness: Harness,
     assert len(found) == 8
     assert found["sar_acd"]["state"] == "real" and found["sar_acd"]["images"] == 60
     assert found["fusar_ship"]["state"] == "missing"
-    assert found["fusar_map"]["state"] == "not built yet"
+    assert found["fusar_map"]["state"] == "missing"
 
 
 def test_bad_files_are_counted_and_not_an_error(harness: Harness, tmp_path: Path, tiny_root: Path) -> None:
@@ -41,7 +41,9 @@ def test_a_world_is_built_once_and_refuses_to_become_another(harness: Harness, t
     other = harness("data", "build", "--size", "ci", "--seed", "1", "--root", "world")
     assert other.returncode == 2 and "another world" in other.stderr
     as_real = states(harness, "--data-root", tmp_path / "world")
-    assert {as_real[name]["state"] for name in ("fusar_air", "fusar_ship", "sar_acd")} == {"synthetic"}
+    assert {row["state"] for row in as_real.values()} == {"synthetic"}
+    assert all(row["bad_files"] == 0 for row in as_real.values())
+    assert as_real["fusar_air_sense"]["images"] == 24 and "boxes" in str(as_real["fusar_air_sense"]["note"])
 
 
 def test_an_unknown_world_or_size_is_answered_with_the_known_ones(harness: Harness) -> None:

@@ -17,10 +17,11 @@ from foundation.names import unknown_name
 from tasks.sarworld.targets.plan import Plan
 
 # Section 14.3: engines +12 dB, nose and tail +9 dB over the lines of fuselage and wings.
-LINE_DB = 0.0  # our choice: with a 1 m cell a line stands some 17 dB above tarmac and noise
+LINE_DB = 3.0  # our choice: with a 1 m cell a line stands some 14 dB above tarmac and noise
 ENGINE_DB = LINE_DB + 12.0
 NOSE_DB = TAIL_DB = LINE_DB + 9.0
-_FLASH_DB = 8.0  # gain of a fuselage or wing line seen broadside
+_SPACING_M = 3.2  # our choice: scattering centres on a skin are few; closer, they would draw the aircraft as a line
+_FLASH_DB = 9.0  # gain of a fuselage or wing line seen broadside
 
 
 @dataclass(frozen=True)
@@ -94,31 +95,57 @@ _FICTIONAL = (
     Airframe("early_warning", 46.0, 44.0, wing_at=0.33, fuselage=4.2, engines=(0.3, 0.58), disc=9.5),
 )  # fmt: skip
 
+OTHER = "other"
+# What SAR-AIRcraft-1.0 gathers as "other" (section 4.3), here: two business jets, a propeller aircraft, a small
+# twin, two transports. Sizes are those of common types; the first is what stands for the class.
+_OTHERS = (
+    Airframe(OTHER, 27.0, 26.0, sweep_deg=30, wing_at=0.47, fuselage=2.6, engines=(), rear_engines=True),
+    Airframe(OTHER, 19.5, 18.6, sweep_deg=25, wing_at=0.45, fuselage=2.0, engines=(), rear_engines=True),
+    Airframe(
+        OTHER, 30.0, 34.0, sweep_deg=4, wing_at=0.38, root_chord=0.11, fuselage=3.0, engines=(0.28, 0.6),
+        propellers=True, wing_height=2.5,
+    ),
+    Airframe(OTHER, 14.2, 16.6, sweep_deg=2, wing_at=0.33, root_chord=0.14, fuselage=1.6, propellers=True),
+    Airframe(OTHER, 46.6, 50.5, sweep_deg=18, wing_at=0.33, fuselage=5.4, engines=(0.3, 0.58), wing_height=5.0),
+    Airframe(OTHER, 47.0, 40.4, sweep_deg=33, wing_at=0.36, fuselage=3.9, engines=(0.38, 0.66)),
+)  # fmt: skip
+
 SAR_ACD_TYPES: Mapping[str, Airframe] = MappingProxyType({frame.name: frame for frame in _REAL})
 FUSAR_AIR_TYPES: Mapping[str, Airframe] = MappingProxyType({frame.name: frame for frame in _FICTIONAL})
+AIRCRAFT_TYPES: Mapping[str, Airframe] = MappingProxyType({**SAR_ACD_TYPES, **FUSAR_AIR_TYPES, OTHER: _OTHERS[0]})
 _MEMBER_SPREAD = 0.06  # fictional classes gather several types; sizes vary by this share
 
 
 def airframe(name: str) -> Airframe:
     """The type of that name, real or fictional."""
-    known = {**SAR_ACD_TYPES, **FUSAR_AIR_TYPES}
-    if name not in known:
-        raise unknown_name("aircraft type", name, known, see="tasks/sarworld/README.md")
-    return known[name]
+    if name not in AIRCRAFT_TYPES:
+        raise unknown_name("aircraft type", name, AIRCRAFT_TYPES, see="tasks/sarworld/README.md")
+    return AIRCRAFT_TYPES[name]
 
 
 def member(name: str, rng: np.random.Generator) -> Airframe:
-    """One aircraft of a class: a fictional class varies in size, a real type is what it is."""
+    """One aircraft of a class: a fictional class varies in size, "other" in shape too, a real type is what it is."""
     frame = airframe(name)
     if name in SAR_ACD_TYPES:
         return frame
+    if name == OTHER:
+        frame = _OTHERS[int(rng.integers(len(_OTHERS)))]
     factor = 1.0 + _MEMBER_SPREAD * float(np.clip(rng.normal(), -2, 2))
     return replace(frame, length=frame.length * factor, span=frame.span * factor)
+
+
+def _shaped(frame: Airframe) -> Airframe:
+    """An "other" gets the shape that comes in its size; what length and span tell is all that a layout keeps of it."""
+    if frame.name != OTHER:
+        return frame
+    nearest = min(_OTHERS, key=lambda o: math.hypot(math.log(o.length / frame.length), math.log(o.span / frame.span)))
+    return replace(nearest, length=frame.length, span=frame.span)
 
 
 def aircraft_plan(frame: Airframe) -> Plan:
     """Outline and scatterers of one aircraft, nose along +u."""
     plan = Plan()
+    frame = _shaped(frame)
     half, nose = frame.span / 2, frame.length / 2
     tail = -nose
     root = nose - frame.wing_at * frame.length
@@ -149,12 +176,14 @@ def _fuselage(plan: Plan, frame: Airframe, nose: float, tail: float) -> None:
     width = frame.fuselage / 2
     for side in (1.0, -1.0):
         plan.line((nose - 3, side * width), (tail + 0.2 * frame.length, side * width), LINE_DB + frame.body_db,
-                  spacing=2.0, flash_db=_FLASH_DB, outward=(0, side))  # fmt: skip
-    plan.line((tail + 0.2 * frame.length, 0), (tail, 0), LINE_DB + frame.body_db, spacing=2.0, flash_db=_FLASH_DB)
+                  spacing=_SPACING_M, flash_db=_FLASH_DB, outward=(0, side))  # fmt: skip
+    plan.line(
+        (tail + 0.2 * frame.length, 0), (tail, 0), LINE_DB + frame.body_db, spacing=_SPACING_M, flash_db=_FLASH_DB
+    )
     plan.point(nose, 0, NOSE_DB)
     plan.point(nose - 3.0, 0, NOSE_DB - 3)  # cockpit and nose gear
     plan.point(tail, 0, TAIL_DB)
-    plan.line((tail, 0), (tail + 0.13 * frame.length, 0), LINE_DB + 4, spacing=2.0, z=3.0)  # the fin
+    plan.line((tail, 0), (tail + 0.13 * frame.length, 0), LINE_DB + 4, spacing=_SPACING_M, z=3.0)  # the fin
 
 
 def _wing(
@@ -167,8 +196,8 @@ def _wing(
         tip_rear = (root - chord, side * half)
     plan.outlines.append([root_edge, tip_edge, tip_rear, root_rear])
     z, level = frame.wing_height, LINE_DB + frame.wing_db
-    plan.line(root_edge, tip_edge, level + 1, spacing=1.5, z=z, flash_db=_FLASH_DB, outward=(1, side * 0.3))
-    plan.line(root_rear, tip_rear, level - 3, spacing=2.5, z=z, flash_db=_FLASH_DB, outward=(-1, 0))
+    plan.line(root_edge, tip_edge, level + 1, spacing=_SPACING_M, z=z, flash_db=_FLASH_DB, outward=(1, side * 0.3))
+    plan.line(root_rear, tip_rear, level - 3, spacing=1.2 * _SPACING_M, z=z, flash_db=_FLASH_DB, outward=(-1, 0))
     plan.point(*tip_edge, LINE_DB + 5, z=z)
     # Fuselage, wing and ground make a corner, brightest to the front of the wing; the gear stands behind it.
     plan.point(root - 1.0, side * width, LINE_DB + 8, normal=(0.6, side * 0.8), flash_db=4.0)
@@ -189,7 +218,7 @@ def _tailplane(plan: Plan, frame: Airframe, side: float, tail: float) -> None:
     front = (tail + chord + min(back, chord), side * 0.5)
     end = (tail + chord + min(back, chord) - back, side * reach)
     plan.outlines.append([front, end, (end[0] - 0.4 * chord, end[1]), (tail + 0.2 * chord, side * 0.5)])
-    plan.line(front, end, LINE_DB, spacing=2.0, flash_db=_FLASH_DB, outward=(1, side * 0.3))
+    plan.line(front, end, LINE_DB, spacing=_SPACING_M, flash_db=_FLASH_DB, outward=(1, side * 0.3))
     plan.point(*end, LINE_DB + 3)
 
 

@@ -19,8 +19,10 @@ Point = tuple[float, float]
 
 LOSS_PROBABILITY = 0.2  # section 14.3: each scatterer lost
 JITTER_DB = 2.0  # section 14.3
-# Our choice, from looking at real chips: a few points shine far above their neighbours.
-GLINT_PROBABILITY, GLINT_MEAN_DB, GLINT_MOST_DB = 0.1, 5.0, 12.0
+# Our choice, from looking at real chips: a few points shine far above their neighbours, and none stands in line.
+GLINT_PROBABILITY, GLINT_MEAN_DB, GLINT_MOST_DB = 0.1, 8.0, 18.0
+WANDER_M = 0.6
+"""How far, one standard deviation, a scattering centre lies off its place on the plan."""
 _ANY_DIRECTION = (0.0, 0.0)
 
 
@@ -132,7 +134,9 @@ def placed(plan: Plan, rng: np.random.Generator, heading: float, view: View, gai
     jitter = rng.normal(0.0, JITTER_DB, count)
     jitter += (rng.random(count) < GLINT_PROBABILITY) * np.minimum(rng.exponential(GLINT_MEAN_DB, count), GLINT_MOST_DB)
     phase = rng.uniform(0.0, 2 * np.pi, count)
+    wander = rng.normal(0.0, WANDER_M, (2, count))
     u, v, z, rcs_db, normal_u, normal_v, flash_db, two_sided = rows.T
+    u, v = u + wander[0], v + wander[1]
     cos, sin = math.cos(heading), math.sin(heading)
     towards_sensor = -view.look * (normal_u * cos - normal_v * sin)
     facing = np.where(two_sided > 0, np.abs(towards_sensor), towards_sensor)

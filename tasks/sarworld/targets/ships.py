@@ -16,7 +16,10 @@ from tasks.sarworld.targets.plan import Plan
 
 HULL_DB = 8.0  # our choice: cross-section of a hull point every few metres; ships are steel corners
 BRIDGE_GAIN_DB = 15.0  # section 14.3: bridge aft, over the hull
-_FLASH_DB = 9.0
+DECK_DB = -1.0  # our choice: fittings of the deck against hull points
+_FLASH_DB = 7.0
+_DECK_AREA_M2 = 18.0  # our choice: deck per fitting that can be told apart
+_GOLDEN = 0.6180339887  # its multiples fill an interval evenly
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ def _bridge(plan: Plan, size: Dimensions, at: float, gain_db: float = BRIDGE_GAI
 def _mast(plan: Plan, u: float, height: float, gain_db: float) -> None:
     plan.point(u, 0.0, HULL_DB + gain_db, z=0.3 * height)
     plan.point(u, 0.0, HULL_DB + gain_db - 6, z=height)
+
+
+def _deck(plan: Plan, size: Dimensions, level_db: float) -> None:
+    """Fittings all over the deck, evenly but in no rows: seen from afar a ship is a filled shape."""
+    count = max(4, round(0.85 * size.length * size.beam / _DECK_AREA_M2))
+    for number in range(count):
+        u = ((number + 0.5) / count - 0.5) * 0.94 * size.length
+        v = (number * _GOLDEN % 1.0 - 0.5) * 0.8 * size.beam
+        bow = max(0.0, u / size.length - 0.38) / 0.12  # the hull narrows towards the bow
+        plan.point(u, v * (1 - 0.8 * min(1.0, bow)), level_db, z=2.0)
 
 
 def _cargo(plan: Plan, size: Dimensions) -> None:
@@ -156,5 +169,6 @@ def ship_plan(name: str, size: Dimensions) -> Plan:
         plan.line((half, 0), (shoulder, left * side), hull, spacing=spacing, z=3.0, flash_db=4.0,
                   outward=(0.5, left))  # fmt: skip
     plan.line((-half, -0.85 * side), (-half, 0.85 * side), hull + 2, spacing=spacing, flash_db=4.0, outward=(-1, 0))
+    _deck(plan, size, hull + DECK_DB)
     ship_type(name).dress(plan, size)
     return plan

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,11 +16,12 @@ from typing import Any
 import pytest
 import tifffile
 
-from foundation.errors import UsageError
+from foundation.errors import StorageError, UsageError
 from tasks.sarworld import build as building
+from tasks.sarworld import plan as planning
 from tasks.sarworld.build import build
 from tasks.sarworld.cache import default_world, default_world_path
-from tasks.sarworld.layouts import (
+from tasks.sarworld.plan import (
     DATASETS,
     FUSAR_AIR_CLASSES,
     FUSAR_SHIP_CLASSES,
@@ -26,16 +29,12 @@ from tasks.sarworld.layouts import (
     SAR_ACD_CLASSES,
     SIZES,
     WORLD_VERSION,
+    Item,
+    folder_of,
     plan,
     ship_counts,
+    size_in_bytes,
 )
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("worlds") / "ci"
-    build(root, "ci")
-    return root
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -86,13 +85,15 @@ def test_ship_counts_fall_four_to_one_and_two_classes_are_tiny(mean: int) -> Non
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_paths_are_unique_and_sorted(dataset: str, size: Any) -> None:
-    paths = [chip.path for chip in plan(dataset, size)]
-    assert paths == sorted(set(paths))
+def test_paths_and_names_are_unique(dataset: str, size: Any) -> None:
+    paths = [path for item in plan(dataset, size) for path in item.files]
+    assert len(set(paths)) == len(paths)
+    names = [item.name for item in plan(dataset, size)]
+    assert len(set(names)) == len(names)
 
 
 def test_markers_say_synthetic_and_what_of(world: Path) -> None:
-    for folder, dataset in [(world, "all")] + [(world / name, name) for name in DATASETS]:
+    for folder, dataset in [(world, "all")] + [(world / folder_of(name), name) for name in DATASETS]:
         marker = json.loads((folder / "synthetic.json").read_bytes())
         assert marker["synthetic"] is True
         assert (marker["world_version"], marker["size"], marker["seed"]) == (WORLD_VERSION, "ci", 0)
@@ -110,9 +111,46 @@ def test_info_counts_what_is_there_and_a_second_build_writes_nothing(world: Path
 
 def test_workers_and_data_sets_built_one_by_one_change_nothing(world: Path, tmp_path: Path) -> None:
     root = tmp_path / "world"
-    build(root, "ci", datasets=["sar_acd"], workers=2)
-    build(root, "ci", datasets=["fusar_ship", "fusar_air"])
-    assert contents(root) == contents(world)
+    some = ["sar_acd", "fusar_map", "fusar_ship_sense"]
+    build(root, "ci", datasets=some[:1], workers=2)
+    build(root, "ci", datasets=some[1:], workers=2)
+    for name in some:
+        assert contents(root / name) == contents(world / name)
+
+
+@pytest.mark.parametrize("dataset", ["fusar_air_sense", "fusar_map", "sar_aircraft_few", "corpus"])
+def test_added_images_leave_the_first_ones_as_they_are(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str
+) -> None:
+    """A longer data set has the shorter one's images, truths and texts (section 14.7)."""
+    shorter = contents(world / folder_of(dataset))
+    grid = planning.GRIDS["ci"][dataset]
+    longer = dataclasses.replace(grid, count=grid.count + 12)
+    monkeypatch.setattr(planning, "GRIDS", {**planning.GRIDS, "ci": {**planning.GRIDS["ci"], dataset: longer}})
+    build(tmp_path / "world", "ci", datasets=[dataset])
+    grown = contents(tmp_path / "world" / folder_of(dataset))
+    images = [path for path in shorter if path.endswith((".png", ".jpg", ".tif", ".xml"))]
+    assert len(images) >= 12 and len(grown) > len(shorter)
+    assert all(grown[path] == shorter[path] for path in images)
+    for table in ("truth.jsonl", "texts_clean.jsonl", "texts.jsonl"):
+        before, after = (files[table].splitlines() for files in (shorter, grown))
+        assert set(before) <= set(after), table
+
+
+def test_the_ci_world_is_small(world: Path) -> None:
+    files = contents(world)
+    assert sum(map(len, files.values())) < 20_000_000  # section 14.4
+    assert sum(size_in_bytes(name, "ci") for name in DATASETS) > sum(map(len, files.values()))  # room is asked for
+    assert sum(size_in_bytes(name, "ci") for name in DATASETS) < 4 * sum(map(len, files.values()))
+
+
+def test_too_little_disk_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
+    with pytest.raises(StorageError, match="10 MB left") as refusal:
+        build(tmp_path / "worlds" / "new", "default")
+    assert "--size" in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_counts_every_chip_once(tmp_path: Path) -> None:
@@ -132,23 +170,24 @@ def test_an_interrupted_build_is_known_and_goes_on(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "world"
-    real, batches = building._write_chips, Counter[str]()
+    real, batches = building._write_items, Counter[str]()
 
-    def failing(folder: Path, seed: int, chips: Any) -> int:
-        batches["written"] += 1
-        if batches["written"] == 3:
+    def failing(folder: Path, seed: int, utm: bool, items: list[Item]) -> building.Batch:
+        batches["begun"] += 1
+        if batches["begun"] == 3:
             raise KeyboardInterrupt
-        return real(folder, seed, chips)
+        batches["written"] += len(items)
+        return real(folder, seed, utm, items)
 
-    monkeypatch.setattr(building, "_write_chips", failing)
+    monkeypatch.setattr(building, "_write_items", failing)
     with pytest.raises(KeyboardInterrupt):
         build(root, "ci", datasets=["sar_acd"])
     assert (root / "building.json").exists()
     assert not (root / "synthetic.json").exists()
     (root / "sar_acd" / "images" / "A220" / ".partial-left").write_bytes(b"half")
-    monkeypatch.setattr(building, "_write_chips", real)
+    monkeypatch.setattr(building, "_write_items", real)
     info = build(root, "ci", datasets=["sar_acd"])
-    assert info.written == 72 - 2 * building._CHIPS_PER_CALL
+    assert batches["written"] > 0 and info.written == 72 - batches["written"]
     assert contents(root / "sar_acd") == contents(world / "sar_acd")
     assert not list(root.rglob(".partial-*"))
     assert not (root / "building.json").exists()
@@ -184,7 +223,7 @@ def test_a_begun_world_of_another_seed_is_refused(tmp_path: Path, monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(building, "_write_chips", interrupted)
+        patch.setattr(building, "_write_items", interrupted)
         build(tmp_path / "world", "ci", seed=1)
     with pytest.raises(UsageError, match="another world"):
         build(tmp_path / "world", "ci", seed=0)
@@ -234,7 +273,7 @@ def test_the_default_world_is_keyed_by_version_size_and_seed(tmp_path: Path, mon
 
     def fake(root: Path, size: str, seed: int, **_: Any) -> Any:
         calls.append(root)
-        return building.WorldInfo(root, WORLD_VERSION, "ci", seed, {}, 0, 0.0)
+        return building.WorldInfo(root, WORLD_VERSION, "ci", seed, {}, 0, 0.0, {})
 
     monkeypatch.setattr("tasks.sarworld.cache.build", fake)
     expected = tmp_path / "sarworld" / f"v{WORLD_VERSION}-ci-seed7"
@@ -260,7 +299,8 @@ def test_two_processes_that_ask_at_once_draw_every_chip_once(tmp_path: Path) -> 
 
 def test_planning_a_world_imports_no_array_library() -> None:
     code = (
-        "import sys; import tasks.sarworld.cache; from tasks.sarworld.layouts import plan; plan('sar_acd', 'mini');"
+        "import sys; import tasks.sarworld.cache; from tasks.sarworld.plan import DATASETS, plan;"
+        "[plan(name, 'mini') for name in DATASETS];"
         "print([n for n in ('numpy', 'scipy', 'torch', 'PIL', 'tifffile') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from foundation.errors import UsageError
-from tasks.sarworld.layouts import FUSAR_AIR_CLASSES, FUSAR_SHIP_CLASSES, FUSAR_SHIP_TINY, GRIDS, SAR_ACD_CLASSES
+from tasks.sarworld.ground import Target
+from tasks.sarworld.plan import (
+    FUSAR_AIR_CLASSES,
+    FUSAR_SHIP_CLASSES,
+    FUSAR_SHIP_TINY,
+    GRIDS,
+    SAR_ACD_CLASSES,
+    SAR_AIRCRAFT_CLASSES,
+)
 from tasks.sarworld.targets import plan as plans
-from tasks.sarworld.targets.aircraft import FUSAR_AIR_TYPES, SAR_ACD_TYPES, aircraft_plan, airframe, member
+from tasks.sarworld.targets.aircraft import (
+    AIRCRAFT_TYPES,
+    FUSAR_AIR_TYPES,
+    OTHER,
+    SAR_ACD_TYPES,
+    aircraft_plan,
+    airframe,
+    member,
+)
+from tasks.sarworld.targets.body import body_plan, draw_size, ground_box, ground_plan, is_aircraft
 from tasks.sarworld.targets.plan import Placed, Plan, View, placed
 from tasks.sarworld.targets.ships import SHIP_TYPES, draw_dimensions, ship_plan
 
@@ -20,10 +39,11 @@ U, V, Z, RCS_DB = range(4)
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No loss, no jitter, no glints: what remains is geometry."""
+    """No loss, no jitter, no glints, no wandering: what remains is geometry."""
     monkeypatch.setattr(plans, "LOSS_PROBABILITY", 0.0)
     monkeypatch.setattr(plans, "JITTER_DB", 0.0)
     monkeypatch.setattr(plans, "GLINT_PROBABILITY", 0.0)
+    monkeypatch.setattr(plans, "WANDER_M", 0.0)
 
 
 def put(plan: Plan, heading: float = 0.0, view: View = FROM_LEFT, seed: int = 0) -> Placed:
@@ -52,6 +72,38 @@ def test_aircraft_are_symmetric_and_their_points_lie_on_them(name: str) -> None:
     assert all((u, round(-v, 6)) in points for u, v in points)
     assert np.abs(rows[:, U]).max() <= frame.length / 2 + frame.boom + 1.0
     assert np.abs(rows[:, V]).max() <= frame.span / 2 + 1e-9
+
+
+def test_other_aircraft_are_of_several_shapes_that_length_and_span_tell_apart() -> None:
+    assert set(SAR_AIRCRAFT_CLASSES) - {"A320/321"} <= set(AIRCRAFT_TYPES)
+    rng = np.random.default_rng(0)
+    members = [member(OTHER, rng) for _ in range(200)]
+    propellers = {frame.propellers for frame in members}
+    engines = {frame.engines for frame in members}
+    assert propellers == {True, False}
+    assert len(engines) >= 4
+    for frame in members:  # a layout keeps the size alone, and the shape comes back from it
+        kept = dataclasses.replace(airframe(OTHER), length=frame.length, span=frame.span)
+        assert np.array_equal(aircraft_plan(kept).rows(), aircraft_plan(frame).rows())
+
+
+@pytest.mark.parametrize("name", ["A330", "fighter", OTHER, "Cargo", "Tug"])
+def test_the_ground_plan_of_a_target_is_the_outline_of_what_is_rendered(name: str) -> None:
+    length, width = draw_size(name, np.random.default_rng(2))
+    kind: Literal["aircraft", "ship"] = "aircraft" if is_aircraft(name) else "ship"
+    target = Target(kind, name, 30.0, -20.0, 2.2, length, width, "apron")
+    shown = placed(body_plan(name, length, width), np.random.default_rng(0), 2.2, FROM_LEFT).shifted(30.0, -20.0)
+    assert all(np.allclose(a, b) for a, b in zip(ground_plan(target), shown.outlines, strict=True))
+    assert ground_box(target) == pytest.approx(shown.box())
+
+
+def test_scattering_centres_wander_about_their_places_on_the_plan() -> None:
+    plan = Plan()
+    for _ in range(5000):
+        plan.point(3.0, 4.0, 0.0)
+    points = put(plan).scatterers
+    assert points.x.mean() == pytest.approx(3.0, abs=0.05)
+    assert points.y.std() == pytest.approx(plans.WANDER_M, rel=0.1)
 
 
 def test_engines_hang_under_the_wings_or_at_the_tail() -> None:
@@ -97,8 +149,8 @@ def test_every_target_fits_its_chip_at_any_heading() -> None:
     largest_ship = max(kind.length[1] for kind in SHIP_TYPES.values())
     largest_aircraft = max(max(airframe(n).length, airframe(n).span) for n in FUSAR_AIR_TYPES) * 1.12
     for grids in GRIDS.values():
-        assert largest_ship < grids["fusar_ship"].pixel_m * grids["fusar_ship"].chip_px
-        assert largest_aircraft < grids["fusar_air"].pixel_m * grids["fusar_air"].chip_px
+        assert largest_ship < grids["fusar_ship"].side_m
+        assert largest_aircraft < grids["fusar_air"].side_m
 
 
 @pytest.mark.usefixtures("exact")

@@ -1,0 +1,41 @@
+"""`python -m tests.bench.ladder --size mini`: builds the world where it is missing and prints the ladder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tasks.catalog import DATASETS
+from tasks.sarworld.cache import default_world
+from tests.bench.ladder.climb import climb
+from tests.bench.ladder.rungs import TWINS, gains, steps_that_hold, table
+
+
+def main() -> None:
+    """Prints one table for every seed of the world."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=("ci", "mini", "default"), default="mini")
+    parser.add_argument("--seeds", default="0", help="seeds of the world, with commas")
+    parser.add_argument("--twin", choices=TWINS, default="none")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--root", type=Path, help="a built world; without it: the cache")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    for seed in (int(text) for text in arguments.seeds.split(",")):
+        world = arguments.root or default_world(
+            arguments.size, seed, workers=arguments.workers, datasets=tuple(DATASETS)
+        )
+        rungs = climb(world, arguments.twin)
+        if arguments.json:
+            print(json.dumps({"seed": seed, "rungs": [asdict(rung) for rung in rungs]}))
+            continue
+        print(f"world seed {seed}, size {arguments.size}, twin {arguments.twin}")
+        print(table(rungs))
+        held = steps_that_hold(rungs)
+        print(f"simple features over chance by enough in {len(held)} of {len(gains(rungs))} tasks: {', '.join(held)}\n")
+
+
+if __name__ == "__main__":
+    main()
