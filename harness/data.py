@@ -69,10 +69,13 @@ def _state(dataset: str, data_root: Path | None, world: str, label_map: str | No
     try:
         source = _source(dataset, data_root, world)
         if source is None:
-            return DatasetState(dataset, info.title, "not rendered yet", None, None, None, "", "harness data build")
+            return DatasetState(
+                dataset, info.title, "not rendered yet", None, None, None, "", "a run builds it; or: harness data build"
+            )
         index = read_index(source, DataOptions(label_map, allow_bad=True), progress)
     except BenchError as error:
-        return DatasetState(dataset, info.title, "missing", None, None, None, error.where, error.what)
+        note = f"{error.what}; source: {info.source}" if data_root is not None else error.what
+        return DatasetState(dataset, info.title, "missing", None, None, None, error.where, note)
     return _found(info.title, index)
 
 

@@ -49,3 +49,32 @@ def test_a_world_is_built_once_and_refuses_to_become_another(harness: Harness, t
 def test_an_unknown_world_or_size_is_answered_with_the_known_ones(harness: Harness) -> None:
     assert "did you mean ci" in harness("data", "build", "--size", "cj").stderr
     assert harness("data", "build", "sarwolrd").returncode == 2
+
+
+def test_one_data_set_can_be_built_and_shown(harness: Harness, tmp_path: Path) -> None:
+    built = harness("data", "build", "sarworld", "--size", "ci", "--root", "w", "--only", "fusar_map")
+    assert built.returncode == 0, built.stderr
+    assert "largest cover: building" in built.stdout and "at most 40 %" in built.stdout
+    shown = harness("data", "show", "sarworld", "fusar_map/2", "--root", "w", "--out", "two.png", "--json")
+    assert shown.returncode == 0, shown.stderr
+    facts = json.loads(shown.stdout)
+    assert set(facts["texts"]) > {"Terrain", "Water"} and facts["truth"]["domain"] == "landform"
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_shown_is_answered_with_what_can(harness: Harness) -> None:
+    for name, said in (
+        ("fusar_mp/1", "did you mean fusar_map"),
+        ("fusar_map/0", "choose 1 to 12"),
+        ("fusar_map/13", "choose 1 to 12"),
+        ("scenes/site_00", "name one of them in full"),
+        ("fusar_map", "name one of them in full"),
+    ):
+        done = harness("data", "show", "sarworld", name, "--size", "ci")
+        assert done.returncode == 2 and said in done.stderr, (name, done.stderr)
+    assert harness("data", "show", "sarworld", "fusar_map/1", "--root", "nowhere").returncode == 3
+
+
+def test_a_shared_world_is_not_turned_into_utm(harness: Harness) -> None:
+    done = harness("data", "build", "sarworld", "--utm", "--only", "scenes")
+    assert done.returncode == 2 and "--root" in done.stderr
