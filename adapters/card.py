@@ -23,9 +23,14 @@ class _Data(BaseModel):
 class Architecture(_Data):
     """Geometry of an encoder; `kind` says which builder reads the rest."""
 
-    kind: Literal["vit", "hivit", "timm", "features"] = Field(
-        description="vit: plain vision transformer; timm: a timm model by `timm_name`; features: hand-made statistics"
+    kind: Literal["vit", "hivit", "timm", "object", "features"] = Field(
+        description="vit: plain vision transformer; hivit: SARATR-X; timm: a timm model by `timm_name`; object: what "
+        "the function `factory` of a package builds; features: hand-made statistics"
     )
+    factory: str | None = Field(
+        default=None, pattern=r"^[\w.]+:[\w.]+$", description="import path module:function, for kind 'object'"
+    )
+    code: str | None = Field(default=None, description="hash of the factory's sources, filled in where cards are read")
     timm_name: str | None = Field(default=None, description="name in timm, for kind 'timm'")
     width: int = Field(default=0, ge=0, description="token width; 0 where the builder knows it")
     depth: int = Field(default=0, ge=0, description="blocks that the checkpoint declares (BAN: 9 of 12)")
@@ -43,6 +48,11 @@ class Architecture(_Data):
         default="learned", description="position terms"
     )
     image_size: int = Field(default=224, ge=1, description="side of the images of pre-training, in pixels")
+    output_norm: bool = Field(default=False, description="one more layer norm on all tokens, after the final one")
+    feature_layer: int | None = Field(default=None, description="block whose output is read; None: the last one")
+    doubled_class_token: bool = Field(
+        default=False, description="upstream adds the class embedding twice (ChangeCLIP); its layout applies it"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Architecture:
@@ -54,6 +64,8 @@ class Architecture(_Data):
                 raise ValueError(f"a ViT card must state {', '.join(lacking)}")
             if self.width % self.heads:
                 raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
+        if self.kind == "object" and not self.factory:
+            raise ValueError("a card of kind object must state factory")
         if self.kind == "timm" and not self.timm_name:
             raise ValueError("a timm card must state timm_name")
         return self
@@ -94,8 +106,24 @@ class WeightSource(_Data):
     revision: str | None = Field(default=None, description="revision on the hub")
     url: str | None = Field(default=None, description="address of the file or of the page that leads to it")
     sha256: str | None = Field(default=None, description="checksum, once known")
+    size_mb: int | None = Field(default=None, gt=0, description="published size in MB, where stated")
+    shard_prefix: str | None = Field(
+        default=None, description="of a sharded file only the shards with tensor names that start so are needed"
+    )
+    steps: tuple[str, ...] = Field(default=(), description="what to do by hand, for kind 'manual'")
+    alternatives: str = Field(default="", description="other published files and places")
     path: str | None = Field(default=None, description="local file, for kind 'file'")
     licence: str = Field(default="", description="licence of the weights as far as stated")
+
+
+class Companion(_Data):
+    """A second file beside the first, read only where the first one falls short of the encoder."""
+
+    filename: str = Field(pattern=r"^[^/\\]+$", description="file name, in the folder of the main file")
+    layout: str = Field(description="checkpoint layout of that file")
+    url: str = Field(description="where it is published")
+    sha256: str | None = Field(default=None, description="checksum, once known")
+    licence: str = Field(default="", description="its licence, as far as stated")
 
 
 class ModelCard(_Data):
@@ -111,6 +139,10 @@ class ModelCard(_Data):
     input: InputContract | None = Field(default=None, description="None where there is no encoder")
     weights: WeightSource = Field(description="origin of the weights")
     layout: str | None = Field(default=None, description="checkpoint layout; None while its reader is not built")
+    prefix: str | None = Field(
+        default=None, description="what the encoder's tensor names start with, where a file holds several encoders"
+    )
+    companion: Companion | None = Field(default=None, description="second file, read only where the first falls short")
     checkpoint_id: str | None = Field(default=None, description="id of the published checkpoint's description")
     note: str = Field(default="", description="what a reader of the table should know")
 

@@ -10,13 +10,15 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from adapters.card import InputContract, ModelCard
+from adapters.card import Architecture, InputContract, ModelCard
 from foundation.errors import MissingError, UsageError
+from foundation.hashing import hash_sources
 
 ENTRY_POINT_GROUP = "fusar_klip_bench.models"
 CATALOG_FILE = Path(__file__).with_name("catalog.toml")
@@ -47,14 +49,17 @@ def common_input(name: str) -> InputContract:
 
 
 def installed_cards() -> tuple[list[ModelCard], list[str]]:
-    """The cards of installed packages (entry points), and what went wrong with any of them."""
+    """The cards of installed packages (entry points), and what went wrong with any of them.
+
+    A wrong card takes only its own entry point out; the models of other packages go on.
+    """
     cards: list[ModelCard] = []
     problems: list[str] = []
     taken = {card.id for card in shipped_cards()}
     for entry in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: (entry.name, entry.value)):
         try:
             found = _cards_of(entry.load())
-        except Exception as error:  # a foreign package may raise anything
+        except (Exception, SystemExit) as error:  # a foreign package may raise anything
             problems.append(_problem(entry, f"{type(error).__name__}: {error}"))
             continue
         for card in found:
@@ -112,7 +117,7 @@ def _cards(entries: list[Any], inputs: dict[str, Any], path: Path) -> list[Model
                 )
             entry = entry | {"input": inputs[contract]}
         try:
-            cards.append(ModelCard.model_validate(entry))
+            cards.append(with_code(ModelCard.model_validate(entry)))
         except ValidationError as error:
             raise UsageError(
                 f"the model card is not valid: {_first_complaint(error)}",
@@ -130,13 +135,53 @@ def _first_complaint(error: ValidationError) -> str:
 
 
 def _cards_of(value: Any) -> list[ModelCard]:
+    """The cards that an entry point stands for: a card, a card with its factory, several, or a function giving them."""
     if callable(value) and not isinstance(value, ModelCard):
         value = value()
-    cards = [value] if isinstance(value, ModelCard) else list(value)
-    for card in cards:
-        if not isinstance(card, ModelCard):
-            raise TypeError(f"expected a ModelCard, got {type(card).__name__}")
-    return cards
+    if isinstance(value, ModelCard) or _is_pair(value):
+        value = [value]
+    return [with_code(_card_of(one)) for one in value]
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is a card together with the function that builds its encoder."""
+    return isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], ModelCard) and callable(value[1])
+
+
+def _card_of(value: Any) -> ModelCard:
+    card, factory = value if _is_pair(value) else (value, None)
+    if not isinstance(card, ModelCard):
+        raise TypeError(f"expected a ModelCard, got {type(card).__name__}")
+    if factory is None:
+        return card
+    # Cards travel to worker processes, functions only by their names.
+    stated = card.architecture.model_dump(exclude_unset=True) if card.architecture is not None else {}
+    path = f"{factory.__module__}:{factory.__qualname__}"
+    architecture = Architecture.model_validate(stated | {"kind": "object", "factory": path})
+    return card.model_copy(update={"architecture": architecture})
+
+
+def with_code(card: ModelCard) -> ModelCard:
+    """The card with the hash of its factory's sources, so that a record made by other code is not taken for it.
+
+    Counted are all Python files of the package that the factory is in.
+    """
+    architecture = card.architecture
+    factory: str | None = getattr(architecture, "factory", None)
+    if architecture is None or factory is None:
+        return card
+    top = factory.partition(":")[0].partition(".")[0]
+    spec = find_spec(top)
+    if spec is None:
+        raise UsageError(
+            f"the factory {factory} is in no installed package",
+            where=card.id,
+            way_out=f"install the package that holds {top}, or correct `factory` in the card",
+        )
+    homes = [Path(place) for place in spec.submodule_search_locations or ()]
+    sources = [path for home in homes for path in sorted(home.rglob("*.py"))] or [Path(str(spec.origin))]
+    code = hash_sources([path for path in sources if path.is_file()])
+    return card.model_copy(update={"architecture": architecture.model_copy(update={"code": code})})
 
 
 def _problem(entry: metadata.EntryPoint, reason: str) -> str:

@@ -1,182 +1,197 @@
-"""Reading a checkpoint without running any code from it, and filling an encoder completely or not at all.
+"""Filling an encoder completely or not at all, in each of the three modes.
 
 A file that fits only in part would give plausible, worse numbers; so whatever the encoder declares must be there,
-and whatever the file holds of an encoder must find its place. Only the position table may change its size.
+and whatever the file holds of an encoder must find its place. Only position tables and, where asked for, patch kernels
+change their size. The mode paper_plain is the one exception, made to see what such a partial fit does: it reports
+what it lost.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import isqrt
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adapters.card import ModelCard
-from adapters.encoder import PlainViT, resize_positions
-from adapters.geometry import vit_name
-from adapters.interface import Grid, LoadReport
+from adapters.initial_values import Startable
+from adapters.interface import Grid, LoadMode, LoadReport
 from adapters.layouts import Converted
+from adapters.layouts.description import named
 from adapters.layouts.plain import HEADS
-from foundation.errors import CellError, MissingError
+from adapters.patch_kernel import resample
+from adapters.positions import resize_positions
+from foundation.errors import CellError
 
-NESTING = ("model", "state_dict")
-"""Keys under which training scripts keep the tensors (section 4 of the adapter specification)."""
+KERNEL = "patch_embed.proj.weight"
 
-_ENCODER_NAMES = ("cls_token", "pos_embed", "patch_embed.", "norm_pre.", "blocks.", "norm.", "reg_token")
-_FOREIGN = ("GLOBAL", "Unsupported class", "unrecognized function", "Can only build", "Can only create new object")
+_ENCODER_NAMES = (
+    "cls_token",
+    "pos_embed",
+    "absolute_pos_embed",
+    "patch_embed.",
+    "norm_pre.",
+    "blocks.",
+    "norm.",
+    "reg_token",
+)
+_TABLES = {"pos_embed": True, "absolute_pos_embed": False}  # name -> may hold a row for the class token
 _NAMES_IN_MESSAGES = 5
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """All tensors of a PyTorch or safetensors file by name, floating ones as float32.
-
-    Tensors under `model` or `state_dict` are unpacked; whatever is not a tensor is left out.
-    """
-    if not path.is_file():
-        raise MissingError("no such checkpoint", where=str(path), way_out="check the path")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in NESTING if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    tensors = {}
-    if isinstance(content, Mapping):
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise CellError(
-            "the file holds no tensors by name",
-            where=str(path),
-            way_out="save the weights with torch.save(model.state_dict(), path)",
-        )
-    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-
-
-def fill(encoder: nn.Module, converted: Converted, card: ModelCard, *, where: str) -> LoadReport:
-    """Copies canonical tensors into the encoder; anything short of a full match is an error."""
-    parameters = encoder.state_dict(keep_vars=True)
-    state = dict(converted.state)
-    required = {name for name in parameters if not _optional(name, encoder)}
-    reshaped = _fit_positions(encoder, state)
-    missing = sorted(required - state.keys())
-    wrong = sorted(name for name in required & state.keys() if state[name].shape != parameters[name].shape)
-    left = [name for name in state if name not in parameters]
-    # Of timm's own networks every tensor is the encoder's: the layout has dropped their classifiers already.
-    homeless = sorted(name for name in left if not isinstance(encoder, PlainViT) or name.startswith(_ENCODER_NAMES))
-    if missing or wrong or homeless:
-        raise _no_fit(parameters, state, card, where, missing=missing, wrong=wrong, homeless=homeless)
-    matched = sorted(parameters.keys() & state.keys())
-    _require_finite({name: state[name] for name in matched}, where)
-    with torch.no_grad():
-        for name in matched:
-            parameters[name].copy_(state[name])
-    unexpected = tuple(sorted(set(left) - set(homeless)))
-    return LoadReport(tuple(matched), (), unexpected, converted.dropped, reshaped)
+_UNIT = re.compile(r"blocks\.\d+|norm(?=\.)")
 
 
 def shapes_say(state: Mapping[str, Tensor]) -> str | None:
     """The architecture that the shapes of canonical tensors speak of, in words; None where they say nothing."""
-    kernel = state.get("patch_embed.proj.weight")
-    if kernel is None or kernel.ndim != 4:
-        return None
-    width, patch = int(kernel.shape[0]), int(kernel.shape[-1])
-    depth = len({match[1] for name in state if (match := _BLOCK.match(name))})
-    facts = f"width {width}, depth {depth}, patch {patch}, {kernel.shape[1]} channels"
-    if "norm_pre.weight" in state:
-        facts += ", norm before the first block"
-    table = state.get("pos_embed")
-    rows = int(table.shape[-2]) - ("cls_token" in state) if table is not None and table.ndim == 3 else 0
-    name = vit_name(width, depth, patch, isqrt(rows) * patch or 224)
-    return f"{name} ({facts})" if name and "norm_pre.weight" not in state else facts
+    return named({name: tuple(value.shape) for name, value in state.items()})
 
 
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def with_companion(
+    converted: Converted, other: Converted, encoder: nn.Module, *, depth: int
+) -> tuple[Converted, tuple[str, ...]]:
+    """The main file's tensors, and of the companion's those whole parts that the main file has nothing of.
 
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch reports damaged files and files with foreign objects by the same exception.
-        if any(phrase in str(error) for phrase in _FOREIGN):
-            raise CellError(
-                "the checkpoint holds more than tensors, and foreign objects are never loaded",
-                where=str(path),
-                way_out="open it where it was written and save the tensors alone: torch.save(model.state_dict(), path)",
-            ) from error
-        raise _unreadable(path, error) from error
-    except RuntimeError as error:
-        if "TorchScript" in str(error) or _is_torchscript(path):
-            raise CellError(
-                "the file is a TorchScript archive, which runs code of its own when it is loaded",
-                where=str(path),
-                way_out="save its tensors alone: torch.save(torch.jit.load(path).state_dict(), other_path)",
-            ) from error
-        raise _unreadable(path, error) from error
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        TypeError,
-        UnicodeDecodeError,
-    ) as error:
-        raise _unreadable(path, error) from error
+    Parts are the embeddings, each block below `depth` and the final norm: a companion appends a tail or stands in for
+    an absent tower, it does not mend single holes. Also returns the names that were borrowed.
+    """
+    held = {_unit(name) for name in converted.state} | {
+        unit for unit in map(_unit, other.state) if unit.startswith("blocks.") and int(unit[7:]) >= depth
+    }
+    wanted = encoder.state_dict(keep_vars=True).keys()
+    borrowed = tuple(name for name in other.state if name in wanted and _unit(name) not in held)
+    state = converted.state | {name: other.state[name] for name in borrowed}
+    return Converted(state, converted.dropped, converted.notes), borrowed
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def fill(
+    encoder: nn.Module,
+    converted: Converted,
+    card: ModelCard,
+    *,
+    where: str,
+    mode: LoadMode = "native",
+    borrowed: Iterable[str] = (),
+    adopt: bool = False,
+) -> LoadReport:
+    """Puts canonical tensors into the encoder: copies, or with `adopt` the very tensors, which nobody else may use.
 
-
-def _unreadable(path: Path, error: Exception) -> CellError:
-    # What torch says of damaged pickles is a page on trust; the type of the exception says as much.
-    detail = type(error).__name__ if isinstance(error, pickle.UnpicklingError) else str(error).strip()
-    detail = detail.partition("\n")[0].partition(". ")[0] or type(error).__name__
-    return CellError(
-        "not a readable checkpoint: truncated, damaged, or another kind of file",
-        where=f"{path} ({path.stat().st_size} bytes; {detail})",
-        way_out="fetch the file again and compare its size and checksum with the published ones",
+    In the modes native and resampled16 anything short of a full match is an error; paper_plain takes what fits, leaves
+    the rest of the encoder as it is, and says so.
+    """
+    parameters = encoder.state_dict(keep_vars=True)
+    fitted = _Fitted(dict(converted.state), list(converted.notes))
+    _fit_positions(encoder, parameters, fitted)
+    if mode != "native":
+        _fit_kernel(parameters, fitted, mode)
+    state = fitted.state
+    required = {name for name in parameters if not _optional(name, encoder)}
+    missing = sorted(required - state.keys())
+    wrong = sorted(name for name in required & state.keys() if state[name].shape != parameters[name].shape)
+    left = [name for name in state if name not in parameters]
+    # Of timm's own networks every tensor is the encoder's: the layout has dropped their classifiers already.
+    homeless = sorted(name for name in left if _is_network(encoder) or name.startswith(_ENCODER_NAMES))
+    if mode == "paper_plain":
+        missing = sorted({*missing, *wrong})
+        lost = tuple(sorted({*wrong, *homeless}))
+    elif missing or wrong or homeless:
+        raise _no_fit(parameters, state, card, where, missing=missing, wrong=wrong, homeless=homeless)
+    else:
+        lost = ()
+    matched = sorted((parameters.keys() & state.keys()) - set(wrong))
+    _require_finite({name: state[name] for name in matched}, where)
+    with torch.no_grad():
+        own = _alone({name: state[name] for name in matched}) if adopt else set()
+        for name in matched:
+            if name in own and parameters[name].dtype == state[name].dtype:
+                parameters[name].data = state[name]
+            else:
+                parameters[name].copy_(state[name])
+        if "patch_embed.proj.bias" in missing:
+            parameters["patch_embed.proj.bias"].zero_()  # section 3.3: a bias that no file holds changes nothing
+    return LoadReport(
+        matched=tuple(matched),
+        missing=tuple(missing),
+        unexpected=tuple(sorted(set(left) - set(homeless))),
+        dropped=converted.dropped,
+        reshaped=tuple(name for name in fitted.reshaped if name in matched),
+        lost=lost,
+        borrowed=tuple(name for name in borrowed if name in matched),
+        mode=mode,
+        notes=tuple(fitted.notes),
     )
+
+
+def _alone(state: Mapping[str, Tensor]) -> set[str]:
+    """The tensors that fill a memory of their own from end to end."""
+    holders = Counter(value.untyped_storage().data_ptr() for value in state.values())
+    return {
+        name
+        for name, value in state.items()
+        if value.is_contiguous()
+        and value.untyped_storage().nbytes() == value.numel() * value.element_size()
+        and holders[value.untyped_storage().data_ptr()] == 1
+    }
+
+
+@dataclass
+class _Fitted:
+    """The file's tensors while they are made to fit, and what was done to them."""
+
+    state: dict[str, Tensor]
+    notes: list[str]
+    reshaped: list[str] = field(default_factory=list)
+
+
+def _unit(name: str) -> str:
+    match = _UNIT.match(name)
+    return match[0] if match else "embeddings"
+
+
+def _is_network(encoder: nn.Module) -> bool:
+    """Whether this is a network of timm's own, whose names are none of ours."""
+    return not isinstance(encoder, Startable)
 
 
 def _optional(name: str, encoder: nn.Module) -> bool:
     """Left-overs of classifiers inside timm's own networks are never run, so nothing has to fill them."""
-    if isinstance(encoder, PlainViT):
-        return False
-    return name.startswith(HEADS) or name.endswith("num_batches_tracked")
+    return _is_network(encoder) and (name.startswith(HEADS) or name.endswith("num_batches_tracked"))
 
 
-def _fit_positions(encoder: nn.Module, state: dict[str, Tensor]) -> tuple[str, ...]:
+def _fit_positions(encoder: nn.Module, parameters: Mapping[str, Tensor], fitted: _Fitted) -> None:
     """Resizes the file's square position table to the encoder's grid, where that is the only difference."""
-    table = state.get("pos_embed")
-    if not isinstance(encoder, PlainViT) or encoder.pos_embed is None or table is None or table.ndim != 3:
-        return ()
-    class_rows = int(encoder.cls_token is not None)
-    side = isqrt(max(table.shape[1] - class_rows, 0))
-    square = side > 0 and side * side == table.shape[1] - class_rows
-    if table.shape == encoder.pos_embed.shape or not square or table.shape[2] != encoder.width:
-        return ()
-    state["pos_embed"] = resize_positions(table, old=Grid(side, side), new=encoder.grid, class_token=bool(class_rows))
-    return ("pos_embed",)
+    if _is_network(encoder):
+        return
+    for name, with_class in _TABLES.items():
+        table, ours = fitted.state.get(name), parameters.get(name)
+        if table is None or ours is None or table.shape == ours.shape or table.ndim != 3:
+            continue
+        class_rows = int(with_class and "cls_token" in parameters)
+        side = isqrt(max(table.shape[1] - class_rows, 0))
+        grid = getattr(encoder, "grid", None)
+        if side == 0 or side * side != table.shape[1] - class_rows or table.shape[2] != ours.shape[2] or grid is None:
+            continue
+        old, new = Grid(side, side), Grid(*grid)
+        fitted.state[name] = resize_positions(table, old=old, new=new, class_token=bool(class_rows))
+        fitted.reshaped.append(name)
+
+
+def _fit_kernel(parameters: Mapping[str, Tensor], fitted: _Fitted, mode: LoadMode) -> None:
+    """Makes the file's patch kernel one of the encoder's, as far as the mode allows."""
+    kernel, ours = fitted.state.get(KERNEL), parameters.get(KERNEL)
+    if kernel is None or ours is None or kernel.shape == ours.shape or kernel.ndim != 4:
+        return
+    if mode == "resampled16" and kernel.shape[:2] == ours.shape[:2]:
+        fitted.state[KERNEL] = resample(kernel, ours.shape[-1])
+    elif mode == "paper_plain" and kernel.shape[1] == 1 and kernel.shape[2:] == ours.shape[2:]:
+        # Section 6: three equal channels with a third of the kernel each are the one channel.
+        fitted.state[KERNEL] = kernel.expand(ours.shape) / ours.shape[1]
+        fitted.notes.append("the one-channel patch kernel is spread over three channels")
+    else:
+        return
+    fitted.reshaped.append(KERNEL)
 
 
 def _no_fit(
@@ -213,7 +228,12 @@ def _some(names: list[str]) -> str:
 
 
 def _require_finite(state: Mapping[str, Tensor], where: str) -> None:
-    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    # A sum is finite only if all its terms are, and reads the numbers once; where it is not, they may still have
+    # been too large to add up, so those few tensors are looked at one by one.
+    doubtful = {
+        name: value for name, value in state.items() if value.is_floating_point() and not value.sum().isfinite()
+    }
+    broken = [name for name, value in doubtful.items() if not value.isfinite().all()]
     if broken:
         raise CellError(
             f"the checkpoint holds NaN or infinite weights in {_some(broken)}",

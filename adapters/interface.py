@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from adapters.card import InputContract, ModelCard
+
+LoadMode = Literal["native", "resampled16", "paper_plain"]
+"""How a checkpoint is fitted to the encoder (section 3.3 of the adapter specification): exactly as published; with
+patches of 16 pixels; or as a plain ViT/16 that keeps whatever happens to fit."""
 
 NAMES_SHOWN = 20
 """Names per list in a report's data; the counts are always complete."""
@@ -106,18 +110,29 @@ class LoadReport:
     matched: tuple[str, ...] = ()
     """Encoder parameters that the file filled."""
     missing: tuple[str, ...] = ()
-    """Encoder parameters that nothing filled; empty whenever loading succeeded."""
+    """Encoder parameters that nothing filled: none in the modes native and resampled16; in paper_plain they keep their
+    random initial values."""
     unexpected: tuple[str, ...] = ()
     """Tensors of the file that belong to nothing here (decoders, queues)."""
     dropped: tuple[str, ...] = ()
     """Tensors that the layout leaves out on purpose (classifier heads)."""
     reshaped: tuple[str, ...] = ()
-    """Matched ones that were resized (the position table); also among `matched`."""
+    """Matched ones that were resized (position table, patch kernel); also among `matched`."""
+    lost: tuple[str, ...] = ()
+    """Tensors of the file's encoder that found no place: none but in paper_plain, which is about what gets lost."""
+    borrowed: tuple[str, ...] = ()
+    """Matched ones that came from the companion file; also among `matched`."""
+    mode: LoadMode = "native"
+    """How the file was fitted to the encoder (section 3.3 of the adapter specification)."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers should know of this loading, in sentences."""
 
     def as_dict(self) -> dict[str, Any]:
         """Counts, and at most twenty names of each kind: small enough for a record."""
-        lists = {name: getattr(self, name) for name in ("matched", "missing", "unexpected", "dropped", "reshaped")}
-        return {name: {"count": len(names), "names": list(names[:NAMES_SHOWN])} for name, names in lists.items()}
+        kinds = ("matched", "missing", "unexpected", "dropped", "reshaped", "lost", "borrowed")
+        lists = {name: getattr(self, name) for name in kinds}
+        shown = {name: {"count": len(names), "names": list(names[:NAMES_SHOWN])} for name, names in lists.items()}
+        return shown | {"mode": self.mode, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -132,3 +147,8 @@ class LoadedModel:
     """SHA-256 of the weight file, or of the tensors where a library hides the file; None without weights."""
     trainable: bool = True
     """False for hand-made features."""
+
+    @property
+    def mode(self) -> LoadMode:
+        """How the weights were fitted to the encoder."""
+        return self.report.mode

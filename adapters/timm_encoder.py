@@ -1,7 +1,11 @@
 """Any other network that timm builds and can read feature maps from: ResNet, ConvNeXt, Swin, ...
 
-Hierarchical networks have no class token: the pooled feature is the average of the last map, the tokens are its
-cells. Dropout and drop path reach the network as far as its architecture has them.
+Hierarchical networks have no class token: the tokens are the cells of the last map, after the network's own final norm
+or last convolution. The pooled feature is what the network feeds its own classifier, where that has the width of the
+tokens; networks that widen it behind the pooling (MobileNetV3, EfficientViT, VGG) give the mean of the tokens, for one
+encoder has one width. Dropout and drop path reach the network as far as its architecture has them.
+
+Networks whose last features are no grid of tokens (CoaT, CrossViT, PiT) are refused.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters.card import Architecture
+from adapters.image_batch import require_images
 from adapters.interface import FeatureMap, Features, Grid
 from foundation.errors import MissingError, UsageError
 from foundation.names import unknown_name
@@ -38,7 +43,8 @@ class TimmEncoder(nn.Module):
                 way_out="choose another architecture, for example timm:resnet18",
             )
         self._strides = [int(info["reduction"]) for info in described]
-        self.width = int(described[-1]["num_chs"])
+        # What `forward_features` gives; a last convolution may make it wider than the last map.
+        self.width = int(getattr(network, "num_features", described[-1]["num_chs"]))
         self.stride = self._strides[-1]
         self.in_channels = in_channels
         stages = {int(match[1]) for name, _ in network.named_parameters() if (match := _STAGE_NAME.search(name))}
@@ -53,29 +59,38 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Features of images [B, C, H, W], after the network's own final norm and with its own pooling."""
-        self._require_channels(images)
+        require_images(images, self.in_channels)
         network: Any = self.network
-        last: Tensor = network.forward_features(images)
+        last = network.forward_features(images)
+        class_token, tokens, grid = self._tokens(last, images)
         pooled: Tensor = network.forward_head(last, pre_logits=True)
-        if last.ndim == 4:
-            # Most networks give [B, D, h, w]; Swin and its kin give [B, h, w, D].
-            rows = last if last.shape[1] == self.width else last.permute(0, 3, 1, 2)
-            return Features(pooled, None, rows.flatten(2).transpose(1, 2), Grid(*map(int, rows.shape[2:])))
-        prefix = int(getattr(network, "num_prefix_tokens", 0))
-        own_token = prefix > 0 and getattr(network, "cls_token", None) is not None
-        grid = Grid(images.shape[2] // self.stride, images.shape[3] // self.stride)
-        return Features(pooled, last[:, 0] if own_token else None, last[:, prefix:], grid)
+        if pooled.shape != (len(images), self.width):
+            pooled = tokens.mean(dim=1)
+        return Features(pooled, class_token, tokens, grid)
 
-    def _require_channels(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
-            raise UsageError(
-                f"images of shape {tuple(images.shape)} where [B, {self.in_channels}, H, W] is expected",
-                way_out=f"prepare the images with the card's input contract ({self.in_channels} channels)",
-            )
+    def _tokens(self, last: Any, images: Tensor) -> tuple[Tensor | None, Tensor, Grid]:
+        """Class token, tokens in row order, and their grid."""
+        if isinstance(last, Tensor) and last.ndim == 4:
+            # Most networks give [B, D, h, w]; Swin and its kin say that they give [B, h, w, D].
+            rows = last.permute(0, 3, 1, 2) if getattr(self.network, "output_fmt", None) == "NHWC" else last
+            if rows.shape[1] == self.width:
+                return None, rows.flatten(2).transpose(1, 2), Grid(*map(int, rows.shape[2:]))
+        grid = Grid(images.shape[2] // self.stride, images.shape[3] // self.stride)
+        if isinstance(last, Tensor) and last.ndim == 3 and last.shape[2] == self.width:
+            # Tokens before the patches: class token, registers; VOLO has one and does not count it.
+            prefix = last.shape[1] - grid.h * grid.w
+            own = prefix > 0 and getattr(self.network, "cls_token", None) is not None
+            if prefix == int(getattr(self.network, "num_prefix_tokens", int(own))):
+                return last[:, 0] if own else None, last[:, prefix:], grid
+        raise UsageError(
+            f"the last features of {type(self.network).__name__} are no grid of tokens",
+            where=f"timm network for images of {images.shape[2]} x {images.shape[3]} pixels",
+            way_out="choose another architecture, for example timm:resnet18 or timm:swin_tiny_patch4_window7_224",
+        )
 
     def maps(self, images: Tensor) -> list[FeatureMap]:
         """The maps of all stages, from fine to coarse."""
-        self._require_channels(images)
+        require_images(images, self.in_channels)
         found: list[Tensor] = self.network.forward_intermediates(  # type: ignore[operator]
             images, intermediates_only=True, output_fmt="NCHW"
         )
@@ -89,9 +104,9 @@ class TimmEncoder(nn.Module):
         return self.layer_count + 1 if parameter_name.removeprefix("network.").startswith(_AFTER_STAGES) else 0
 
     def no_weight_decay(self) -> set[str]:
-        """What timm itself leaves out of the decay."""
+        """What timm itself leaves out of the decay; of the names it gives, not every network has all."""
         names: set[str] = getattr(self.network, "no_weight_decay", set)()
-        return {f"network.{name}" for name in names}
+        return {f"network.{name}" for name, _ in self.network.named_parameters() if name in names}
 
 
 def build_timm(
@@ -112,7 +127,29 @@ def build_timm(
         drop_rate=dropout,
         drop_path_rate=drop_path,
     )
-    return TimmEncoder(network, in_channels=architecture.in_channels)
+    encoder = TimmEncoder(network, in_channels=architecture.in_channels)
+    _require_size(encoder, architecture.timm_name, image_size)
+    return encoder
+
+
+def _require_size(encoder: TimmEncoder, name: str | None, image_size: int) -> None:
+    """Shows the network one empty image: many take only some sizes, and say so by whatever breaks inside."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            image = torch.zeros(1, encoder.in_channels, image_size, image_size)
+            encoder(image)
+            encoder.maps(image)
+    except (AssertionError, RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+        detail = str(error).partition("\n")[0] or type(error).__name__
+        raise UsageError(
+            f"{name} of timm cannot be used with images of {image_size} pixels: {detail}",
+            where=f"timm:{name}",
+            way_out="choose another architecture, for example timm:resnet18 or timm:convnext_atto",
+        ) from error
+    finally:
+        encoder.train(training)
 
 
 def create_network(architecture: Architecture, *, seed: int, pretrained: bool, **options: Any) -> nn.Module:

@@ -16,7 +16,7 @@ from foundation.files import pretty_json, write_bytes
 from foundation.hashing import hash_bytes
 from foundation.progress import Progress, silent
 from harness.keys import scoring_hash, settings_hash
-from harness.plan import LOAD_MODE, PlannedCell, is_stale
+from harness.plan import PlannedCell, is_stale
 from harness.provenance import code_provenance
 from harness.request import RunRequest
 from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
@@ -106,6 +106,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         weights_root=request.weights_root,
         dropout=settings.encoder.dropout,
         drop_path=settings.encoder.drop_path,
+        mode=planned.load_mode,
     )
     if planned.weights_hash is not None and loaded.weights_hash != planned.weights_hash:
         raise CellError(
@@ -231,7 +232,7 @@ def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcom
         input=loaded.contract.model_dump(mode="json"),
         weights_kind=card.weights.kind,
         weights_hash=loaded.weights_hash,
-        load_mode=LOAD_MODE,
+        load_mode=loaded.mode,
         load_report=loaded.report.as_dict(),
         parameters=outcome.parameters,
     )

@@ -29,7 +29,12 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
 Out = Annotated[Path, typer.Option("--out", help="folder of the records", show_default=True)]
-WeightsRoot = Annotated[Path | None, typer.Option("--weights-root", help="folder of published weights")]
+WeightsRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights-root", help="folder of published weights; without it: FUSAR_KLIP_WEIGHTS, else in the cache"
+    ),
+]
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", help="folder of the real data sets; without it: the synthetic world")
 ]
@@ -69,6 +74,10 @@ def _with_request(name: str, *examples: str) -> Callable[[Callable[[RunRequest, 
             allow_bad: Annotated[bool, typer.Option("--allow-bad", help="go on with many unreadable images")] = False,
             limit: Annotated[int | None, typer.Option(min=1, help="at most this many images per part")] = None,
             twin: Annotated[str, typer.Option(help="sanity twin: none, shuffled_labels, noise_images")] = "none",
+            load_mode: Annotated[
+                str,
+                typer.Option("--load-mode", help="published weights as they are (native), resampled16, paper_plain"),
+            ] = "native",
             jobs: Annotated[
                 int, typer.Option("--jobs", "-j", min=0, help="cells at a time; 0: as the machine allows")
             ] = 0,
@@ -92,6 +101,7 @@ def _with_request(name: str, *examples: str) -> Callable[[Callable[[RunRequest, 
                 allow_bad=allow_bad,
                 limit=limit,
                 twin=twin,
+                load_mode=load_mode,
                 jobs=jobs,
                 threads=threads,
                 device=device,

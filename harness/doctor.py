@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from adapters.weights import default_weights_root
 from foundation.cache import VARIABLE, cache_root
 from foundation.errors import BenchError
 from foundation.files import require_writable
@@ -39,7 +40,7 @@ def examine(out: Path, data_root: Path | None, weights_root: Path | None) -> lis
         lambda: _folder("cache folder", cache_root()),
         lambda: _disk(out),
         lambda: _root("data root", data_root, "without it the synthetic world is used"),
-        lambda: _root("weights root", weights_root, "without it published models are listed as missing"),
+        lambda: _root("weights root", weights_root, f"default: {default_weights_root()}"),
         _catalogue,
     ]
     return [check() for check in checks]

@@ -14,6 +14,7 @@ from harness.request import RunRequest, check_profile, parse_label_maps, parse_s
 _CHOICES = {
     "world": ("ci", "mini", "default"),
     "twin": ("none", "shuffled_labels", "noise_images"),
+    "load_mode": ("native", "resampled16", "paper_plain"),
     "device": ("auto", "cpu", "cuda"),
 }
 
@@ -33,13 +34,14 @@ def make_request(
     allow_bad: bool,
     limit: int | None,
     twin: str,
+    load_mode: str,
     jobs: int,
     threads: int,
     device: str,
 ) -> RunRequest:
     """The checked request."""
     check_profile(profile)
-    for name, value in (("world", world), ("twin", twin), ("device", device)):
+    for name, value in (("world", world), ("twin", twin), ("load_mode", load_mode), ("device", device)):
         if value not in _CHOICES[name]:
             raise unknown_name(name, value, _CHOICES[name], see="harness run --help")
     jobs, threads = machine_share(jobs, threads, profile)
@@ -59,6 +61,7 @@ def make_request(
                 "allow_bad": allow_bad,
                 "limit": limit,
                 "twin": twin,
+                "load_mode": load_mode,
                 "jobs": jobs,
                 "threads": threads,
                 "device": device,

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from adapters.card import ModelCard, WeightState
+from adapters.checkpoint_files import weights_hash
+from adapters.input_rules import require_fit
+from adapters.interface import LoadMode
+from adapters.load_modes import card_for
 from adapters.registry import load_model_file, select, weight_state
 from foundation.cache import cached_file_hash
 from foundation.errors import BenchError, CheckError, MissingError, UsageError
@@ -24,8 +28,6 @@ from tasks.catalog import DATASETS, TASKS, select_columns
 from tasks.classification.data import ClassificationData, build
 from tasks.datasets import DataOptions, DataSource, find_source, read_index
 from tasks.protocol import TaskSettings, load_profile, task_settings
-
-LOAD_MODE = "native"
 
 
 class State(StrEnum):
@@ -58,6 +60,7 @@ class PlannedCell:
     key: str = ""
     key_parts: dict[str, Any] = field(default_factory=dict)
     weights_hash: str | None = None
+    load_mode: LoadMode = "native"
     train_items: int = 0
 
     @property
@@ -132,6 +135,18 @@ def make_plan(request: RunRequest, *, build_world: bool, progress: Progress = si
     return Plan(request, cards, weights, cells, data)
 
 
+def mode_of(card: ModelCard, wanted: LoadMode) -> LoadMode:
+    """How a card is loaded; a model without published weights has nothing to be fitted, so it is what it is.
+
+    Raises:
+        UsageError: The mode means nothing for the card's architecture.
+    """
+    if card.weights.kind in ("none", "random"):
+        return "native"
+    card_for(card, wanted)
+    return wanted
+
+
 def is_stale(record: Record) -> bool:
     """True where the code that scores has changed since."""
     return record.code.scoring != scoring_hash(record.cell.task)
@@ -202,13 +217,19 @@ def _planned(
     if data.data is None:
         state = State.TODO if data.will_be_built else State.DATA
         return PlannedCell(cell, card, state, data.reason, data.way_out, settings)
-    weights_hash = cached_file_hash(Path(weights.path)) if weights.path else None
+    try:
+        mode = mode_of(card, request.load_mode)
+        if card.input is not None:
+            require_fit(card.input)  # every data set is read as 8-bit grey
+    except UsageError as error:
+        return PlannedCell(cell, card, State.UNSUPPORTED, error.what, error.way_out, settings)
+    found_hash = weights_hash(card, Path(weights.path), cached_file_hash) if weights.path else None
     parts = key_parts(
         cell,
         card,
         settings,
-        weights_hash=weights_hash,
-        load_mode=LOAD_MODE,
+        weights_hash=found_hash,
+        load_mode=mode,
         data_hash=data.data.index.data_hash,
         split_hash=data.data.split.hash,
         twin=request.twin,
@@ -225,7 +246,8 @@ def _planned(
         source=data.source,
         key=key,
         key_parts=parts,
-        weights_hash=weights_hash,
+        weights_hash=found_hash,
+        load_mode=mode,
         train_items=len(data.data.train),
     )
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.interface import LoadMode
 from foundation.errors import UsageError
 from foundation.names import unknown_name
 from tasks.catalog import DATASETS
@@ -34,6 +35,7 @@ class RunRequest(BaseModel):
     allow_bad: bool = Field(default=False, description="go on with more than 1 % unreadable images")
     limit: int | None = Field(default=None, ge=1, description="at most this many images per part")
     twin: Literal["none", "shuffled_labels", "noise_images"] = Field(default="none", description="sanity twin")
+    load_mode: LoadMode = Field(default="native", description="how published weights are fitted to the encoder")
     jobs: int = Field(default=1, ge=1, description="cells at a time")
     threads: int = Field(default=1, ge=1, description="threads per cell on the CPU")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where cells run")

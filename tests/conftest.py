@@ -19,4 +19,5 @@ def cache_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """One empty cache per worker and session."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("FUSAR_KLIP_WEIGHTS", raising=False)
         yield

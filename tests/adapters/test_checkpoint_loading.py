@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adapters.card import Architecture, ModelCard, WeightSource
-from adapters.checkpoint import read_checkpoint, shapes_say
+from adapters.checkpoint import shapes_say
+from adapters.containers import read
 from adapters.encoder import PlainViT, build_vit, resize_positions
 from adapters.interface import Grid, LoadedModel
-from adapters.layouts import LAYOUTS, layout
 from adapters.load import load
 from adapters.registry import common_input, select, weight_state
 from adapters.simple_features import SimpleFeatures
 from adapters.timm_encoder import TimmEncoder
-from foundation.errors import BenchError, CellError, MissingError, UsageError
+from foundation.errors import BenchError, CellError, MissingError
 from foundation.hashing import hash_file
+from tests.adapters.published_files import save_torchscript
 
 MINI = Architecture(kind="vit", width=32, depth=2, heads=2, patch=8, activation="gelu", image_size=32)
 State = dict[str, Tensor]
@@ -53,10 +53,6 @@ def weights(architecture: Architecture = MINI, seed: int = 3) -> State:
 def encoder_of(model: LoadedModel) -> PlainViT:
     assert isinstance(model.encoder, PlainViT)
     return model.encoder.eval()
-
-
-# torch announces that it hands TorchScript archives on, before it refuses them.
-pytestmark = pytest.mark.filterwarnings("ignore:.*TorchScript archive:UserWarning")
 
 
 @pytest.fixture
@@ -115,7 +111,7 @@ def test_the_usual_wrappings_are_understood(path: Path, wrap: Callable[[State], 
 
 def test_floating_tensors_come_back_as_float32_and_whole_numbers_as_they_are(path: Path) -> None:
     torch.save({"a": torch.ones(2).bfloat16(), "b": torch.arange(3), "epoch": 4}, path)
-    assert {name: value.dtype for name, value in read_checkpoint(path).items()} == {
+    assert {name: value.dtype for name, value in read(path).tensors.items()} == {
         "a": torch.float32,
         "b": torch.int64,
     }
@@ -148,6 +144,33 @@ def test_a_report_shows_twenty_names_and_all_counts(path: Path) -> None:
     torch.save(weights(), path)
     shown = loaded(path).report.as_dict()["matched"]
     assert (shown["count"], len(shown["names"])) == (len(weights()), 20)
+
+
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda state, path: save_torchscript(path, state)], ids=["zip", "mapped"]
+)
+def test_a_loaded_model_does_not_change_with_its_file(path: Path, write: Callable[[State, Path], None]) -> None:
+    write(weights(), path)
+    encoder = encoder_of(loaded(path))
+    with path.open("r+b") as stream:  # as a training script overwrites its checkpoint
+        stream.write(bytes(path.stat().st_size))
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, weights()[name]), name
+
+
+def test_tensors_that_share_their_numbers_in_the_file_are_apart_in_the_model(path: Path) -> None:
+    state = weights()
+    state["blocks.1.attn.qkv.weight"] = state["blocks.0.attn.qkv.weight"]
+    whole = torch.stack([state["blocks.0.norm1.weight"], state["blocks.0.norm2.weight"]])
+    state["blocks.0.norm1.weight"], state["blocks.0.norm2.weight"] = whole[0], whole[1]
+    torch.save(state, path)
+    found = encoder_of(loaded(path)).state_dict()
+    with torch.no_grad():
+        found["blocks.0.attn.qkv.weight"].zero_()
+        found["blocks.0.norm1.weight"].zero_()
+    assert torch.equal(found["blocks.1.attn.qkv.weight"], state["blocks.1.attn.qkv.weight"])
+    assert torch.equal(found["blocks.0.norm2.weight"], state["blocks.0.norm2.weight"])
+    assert all(value.untyped_storage().nbytes() == 4 * value.numel() for value in found.values())
 
 
 # ---- files that do not fit
@@ -218,7 +241,7 @@ def test_every_truncation_is_an_error_that_names_the_file(path: Path) -> None:
     for kept in (0, 1, 10, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:kept])
         with pytest.raises(CellError, match="truncated, damaged") as caught:
-            read_checkpoint(path)
+            read(path)
         assert str(path) in caught.value.where
         assert "fetch the file again" in caught.value.way_out
 
@@ -231,7 +254,7 @@ def test_what_is_no_checkpoint_is_an_error(tmp_path: Path, name: str, content: b
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(BenchError) as caught:
-        read_checkpoint(path)
+        read(path)
     assert str(path) in caught.value.where
     assert caught.value.way_out
 
@@ -246,35 +269,35 @@ class Dangerous:
         return (Path.touch, (self.path,))
 
 
-def test_code_in_a_checkpoint_is_not_run(path: Path, tmp_path: Path) -> None:
+def test_code_in_a_checkpoint_is_not_run_and_its_tensors_are_read(path: Path, tmp_path: Path) -> None:
     witness = tmp_path / "executed"
     torch.save({"model": weights(), "args": Dangerous(witness)}, path)
-    with pytest.raises(CellError, match="foreign objects are never loaded") as caught:
-        loaded(path)
-    assert "state_dict" in caught.value.way_out
+    assert set(loaded(path).report.matched) == weights().keys()
     assert not witness.exists()
 
 
-def test_settings_of_the_training_script_in_the_file_are_named_as_the_reason(path: Path) -> None:
+def test_settings_of_the_training_script_in_the_file_do_no_harm(path: Path) -> None:
     torch.save({"model": weights(), "args": argparse.Namespace(lr=1)}, path)
-    with pytest.raises(CellError, match="foreign objects are never loaded"):
+    assert set(loaded(path).report.matched) == weights().keys()
+
+
+def test_a_checkpoint_that_is_a_whole_pickled_model_is_refused(path: Path) -> None:
+    torch.save(build_vit(MINI, image_size=32, seed=0), path)
+    with pytest.raises(CellError, match="foreign objects are never loaded") as caught:
         loaded(path)
+    assert "state_dict" in caught.value.way_out
 
 
-def test_a_torchscript_archive_is_refused_with_the_way_to_convert_it(path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scripting is deprecated, the published files remain
-        torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))  # type: ignore[no-untyped-call]
-    with pytest.raises(CellError, match="TorchScript") as caught:
-        read_checkpoint(path)
-    assert "torch.jit.load" in caught.value.way_out
+def test_a_torchscript_archive_of_ones_own_is_read_without_running_it(path: Path) -> None:
+    save_torchscript(path, weights())
+    assert torch.equal(encoder_of(loaded(path)).state_dict()["norm.weight"], weights()["norm.weight"])
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, torch.ones(3), [1, 2]])
 def test_a_file_without_named_tensors_is_refused(path: Path, content: object) -> None:
     torch.save(content, path)
     with pytest.raises(CellError, match="no tensors by name"):
-        read_checkpoint(path)
+        read(path)
 
 
 def test_a_file_that_is_not_there_is_missing(path: Path) -> None:
@@ -282,7 +305,7 @@ def test_a_file_that_is_not_there_is_missing(path: Path) -> None:
         loaded(path)
     assert caught.value.exit_code == 3
     with pytest.raises(MissingError):
-        read_checkpoint(path)
+        read(path)
 
 
 def test_a_file_with_another_checksum_than_the_published_one_is_refused(path: Path) -> None:
@@ -315,10 +338,3 @@ def test_hand_made_features_are_loaded_as_not_trainable() -> None:
     assert isinstance(model.encoder, SimpleFeatures)
     assert not model.trainable
     assert model.weights_hash is None
-
-
-def test_every_layout_of_the_table_exists_and_unknown_ones_are_named() -> None:
-    for name in LAYOUTS:
-        assert callable(layout(name))
-    with pytest.raises(UsageError, match="unknown checkpoint layout"):
-        layout("tim")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,9 +13,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from adapters.card import Architecture
-from adapters.encoder import PlainViT, build_vit, resize_positions, sincos_table
+from adapters.encoder import PlainViT, build_vit, compile_encoder
 from adapters.geometry import SIZES, timm_architecture
-from adapters.interface import Encoder, Grid
+from adapters.interface import Encoder
 from foundation.errors import UsageError
 
 PLAIN = Architecture(kind="vit", width=48, depth=3, heads=3, patch=8, activation="gelu", image_size=32)
@@ -21,6 +23,7 @@ CLIP_LIKE = PLAIN.model_copy(
     update={"activation": "quick_gelu", "norm_eps": 1e-5, "pre_norm": True, "patch_bias": False}
 )
 SAR_LIKE = PLAIN.model_copy(update={"in_channels": 1, "final_norm": False, "position": "none"})
+BAN_LIKE = CLIP_LIKE.model_copy(update={"final_norm": False})
 NO_CLASS = PLAIN.model_copy(update={"class_token": False})
 
 
@@ -142,68 +145,167 @@ def test_geometry_read_from_a_name_is_that_of_timm(size: str) -> None:
     }
 
 
-# ---- positions
+# ---- norms and layers that are read
 
 
-def test_resizing_positions_keeps_the_class_row() -> None:
-    table = torch.randn(1, 17, 8)
-    resized = resize_positions(table, old=Grid(4, 4), new=Grid(6, 3), class_token=True)
-    assert resized.shape == (1, 19, 8)
-    assert torch.equal(resized[:, 0], table[:, 0])
+def test_the_output_norm_is_applied_to_all_tokens_after_the_last_block() -> None:
+    bare = build(BAN_LIKE)
+    normed = build(BAN_LIKE.model_copy(update={"output_norm": True}))
+    assert set(normed.state_dict()) - set(bare.state_dict()) == {"output_norm.weight", "output_norm.bias"}
+    normed.load_state_dict(bare.state_dict(), strict=False)
+    with torch.no_grad():
+        before, after = bare(images(32)), normed(images(32))
+        expected = nn.functional.layer_norm(before.tokens, (48,), eps=1e-5)
+    torch.testing.assert_close(after.tokens, expected)
+    torch.testing.assert_close(after.pooled, nn.functional.layer_norm(before.pooled, (48,), eps=1e-5))
 
 
-def test_resizing_keeps_a_constant_table_constant() -> None:
-    table = torch.full((1, 16, 8), 3.0)
-    torch.testing.assert_close(
-        resize_positions(table, old=Grid(4, 4), new=Grid(7, 5), class_token=False), torch.full((1, 35, 8), 3.0)
+def test_the_output_norm_is_the_final_norm_under_another_name() -> None:
+    final = build(CLIP_LIKE)
+    output = build(CLIP_LIKE.model_copy(update={"final_norm": False, "output_norm": True}))
+    make_visible(final)
+    output.load_state_dict(
+        {
+            name.replace("norm.", "output_norm.") if name.startswith("norm.") else name: value
+            for name, value in final.state_dict().items()
+        }
     )
+    assert torch.equal(final(images(32)).tokens, output(images(32)).tokens)
 
 
-def test_a_resized_table_is_remembered_only_until_the_weights_change() -> None:
+@pytest.mark.parametrize(("layer", "blocks"), [(1, 1), (2, 2), (3, 3), (-1, 3), (-2, 2)])
+def test_an_earlier_layer_is_read_before_the_final_norm(layer: int, blocks: int) -> None:
+    """Counted as hidden states are: -2 is LLaVA's reading."""
+    whole, partial = build(PLAIN), build(PLAIN.model_copy(update={"feature_layer": layer}))
+    partial.load_state_dict(whole.state_dict(), strict=True)
+    short = build(PLAIN.model_copy(update={"depth": blocks, "final_norm": False}))
+    short.load_state_dict({name: value for name, value in whole.state_dict().items() if name in short.state_dict()})
+    assert torch.equal(partial(images(32)).tokens, short(images(32)).tokens)
+    assert torch.equal(partial(images(32)).pooled, short(images(32)).pooled)
+
+
+@pytest.mark.parametrize("layer", [0, 4, -4, 7])
+def test_a_layer_that_is_not_there_is_refused(layer: int) -> None:
+    with pytest.raises(UsageError, match="not one of 3 blocks"):
+        build(PLAIN.model_copy(update={"feature_layer": layer}))
+
+
+# ---- training and inference
+
+
+VARIANTS = {
+    "plain": PLAIN,
+    "clip": CLIP_LIKE,
+    "no class token": NO_CLASS,
+    "sine-cosine": PLAIN.model_copy(update={"position": "sincos2d"}),
+    "space and time": PLAIN.model_copy(update={"position": "sincos3d", "in_channels": 6}),
+    "relative": PLAIN.model_copy(update={"position": "irpe_k", "in_channels": 1}),
+    "bita": BAN_LIKE.model_copy(update={"output_norm": True}),
+    "llava": CLIP_LIKE.model_copy(update={"feature_layer": -2}),
+}
+variants = pytest.mark.parametrize("architecture", VARIANTS.values(), ids=list(VARIANTS))
+
+
+@variants
+def test_every_parameter_that_is_trained_gets_a_gradient(architecture: Architecture) -> None:
+    encoder = build(architecture).train()
+    features = encoder(images((32, 40), architecture.in_channels))
+    (features.pooled.square().sum() + features.tokens.square().sum()).backward()
+    trained = {name: parameter for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert [name for name, parameter in trained.items() if parameter.grad is None] == []
+    assert [name for name, parameter in trained.items() if not parameter.grad.abs().sum() > 0] == []  # type: ignore[union-attr]
+
+
+@variants
+def test_an_image_has_the_same_features_in_any_batch(architecture: Architecture) -> None:
+    encoder = build(architecture)
+    make_visible(encoder)
+    batch = images((40, 32), architecture.in_channels, count=3)
+    with torch.no_grad():
+        together, alone = encoder(batch), encoder(batch[1:2])
+        shuffled = encoder(batch[[2, 0, 1]])
+        again = encoder(batch)
+    torch.testing.assert_close(together.tokens[1:2], alone.tokens, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together.pooled[[2, 0, 1]], shuffled.pooled, atol=1e-5, rtol=1e-5)
+    assert torch.equal(together.tokens, again.tokens)
+
+
+@variants
+def test_half_precision_stays_near_single(architecture: Architecture) -> None:
+    encoder = build(architecture)
+    make_visible(encoder)
+    batch = images(32, architecture.in_channels)
+    with torch.no_grad():
+        single = encoder(batch).tokens
+        with torch.autocast("cpu", torch.bfloat16):
+            half = encoder(batch).tokens
+    error = (half.float() - single).norm() / single.norm()
+    assert error < 0.05  # bfloat16 has eight bits
+    assert half.isfinite().all()
+
+
+@variants
+def test_inference_mode_does_not_spoil_later_training(architecture: Architecture) -> None:
+    encoder = build(architecture)
+    batch = images((40, 48), architecture.in_channels)
+    with torch.inference_mode():
+        before = encoder(batch).pooled
+    after = encoder(batch).pooled
+    after.sum().backward()
+    torch.testing.assert_close(after.detach(), before.clone(), atol=1e-6, rtol=1e-6)
+
+
+@variants
+def test_a_copy_is_independent_and_computes_the_same(architecture: Architecture) -> None:
+    """Momentum encoders are copies."""
+    encoder = build(architecture)
+    with torch.no_grad():
+        encoder(images((40, 32), architecture.in_channels))  # fills the memory of tables
+    twin = copy.deepcopy(encoder)
+    batch = images((40, 32), architecture.in_channels)
+    with torch.no_grad():
+        expected = encoder(batch).pooled
+        assert torch.equal(twin(batch).pooled, expected)
+        for parameter in twin.parameters():
+            parameter.mul_(2.0)
+        assert not torch.equal(twin(batch).pooled, expected)
+        assert torch.equal(encoder(batch).pooled, expected)
+
+
+@variants
+def test_a_compiled_encoder_has_the_same_names_and_features(architecture: Architecture) -> None:
+    """The backend that only traces: what the fast one makes of it needs minutes, and a compiler."""
+    encoder = build(architecture)
+    names = list(encoder.state_dict())
+    batches = [images(side, architecture.in_channels) for side in (32, (40, 32))]
+    with torch.no_grad():
+        expected = [encoder(batch).tokens for batch in batches]
+        compile_encoder(encoder, backend="eager")
+        found = [encoder(batch).tokens for batch in batches]
+        maps = encoder.maps(batches[0])
+    torch._dynamo.reset()
+    for before, after in zip(expected, found, strict=True):
+        torch.testing.assert_close(after, before, atol=1e-6, rtol=1e-5)
+    assert list(encoder.state_dict()) == names
+    assert maps[0].values.shape == (2, 48, 4, 4)
+
+
+def test_maps_share_memory_with_the_tokens() -> None:
     encoder = build(PLAIN)
-    assert encoder.pos_embed is not None
     with torch.no_grad():
-        before = encoder(images(64)).pooled
-        assert torch.equal(encoder(images(64)).pooled, before)
-        encoder.pos_embed.mul_(3.0)
-        after = encoder(images(64)).pooled
-        fresh = build(PLAIN)
-        fresh.load_state_dict(encoder.state_dict())
-        assert not torch.equal(after, before)
-        assert torch.equal(after, fresh(images(64)).pooled)
+        (one,) = encoder.maps(images(32))
+    assert one.values._base is not None
+    assert one.values._base.shape == (2, 17, 48)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_gradients_reach_the_table_through_the_resizing(training: bool) -> None:
-    encoder = build(PLAIN).train(training)
-    assert encoder.pos_embed is not None
-    with torch.no_grad():
-        encoder(images(64))  # fills the memory, which must not be what is differentiated
-    for _ in range(2):
-        encoder.pos_embed.grad = None
-        encoder(images(64)).pooled.square().sum().backward()
-        assert encoder.pos_embed.grad is not None
-        assert encoder.pos_embed.grad.abs().sum() > 0
-
-
-def test_the_sine_cosine_table_is_that_of_the_formula() -> None:
-    table = sincos_table(Grid(2, 3), 8, class_token=True)[0]
-    assert torch.equal(table[0], torch.zeros(8))
-    row, column = 1.0, 2.0  # the last cell
-    expected = [
-        *(torch.tensor([column, column / 100]).sin()),
-        *(torch.tensor([column, column / 100]).cos()),
-        *(torch.tensor([row, row / 100]).sin()),
-        *(torch.tensor([row, row / 100]).cos()),
-    ]
-    torch.testing.assert_close(table[-1], torch.stack(expected))
-
-
-def test_a_sine_cosine_table_is_fixed() -> None:
-    encoder = build(PLAIN.model_copy(update={"position": "sincos2d"}))
-    assert encoder.pos_embed is not None
-    assert not encoder.pos_embed.requires_grad
-    assert torch.equal(encoder.pos_embed, sincos_table(Grid(4, 4), 48, class_token=True))
+@pytest.mark.parametrize("architecture", [PLAIN, NO_CLASS], ids=["class token", "none"])
+def test_the_token_path_is_contiguous(architecture: Architecture) -> None:
+    """Else every block would copy."""
+    seen = []
+    encoder = build(architecture)
+    encoder.blocks[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+    encoder(images(32))
+    assert seen == [True]
 
 
 # ---- errors
@@ -222,10 +324,9 @@ def test_the_wrong_number_of_channels_is_refused() -> None:
         build(PLAIN)(images(32, channels=1))
 
 
-@pytest.mark.parametrize("position", ["sincos3d", "irpe_k"])
-def test_position_terms_that_are_not_built_say_so(position: str) -> None:
-    with pytest.raises(UsageError, match="not built yet"):
-        build(PLAIN.model_copy(update={"position": position}))
+def test_another_kind_of_architecture_is_refused() -> None:
+    with pytest.raises(UsageError, match="not a plain ViT"):
+        build(Architecture(kind="hivit", image_size=32))
 
 
 # ---- seeds and training

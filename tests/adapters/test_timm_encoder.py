@@ -12,7 +12,7 @@ from adapters.card import Architecture
 from adapters.interface import Encoder
 from adapters.load import load
 from adapters.registry import select
-from adapters.timm_encoder import TimmEncoder, create_network
+from adapters.timm_encoder import TimmEncoder, build_timm, create_network
 from foundation.errors import UsageError
 
 # One of each family: convolutional with batch norm, convolutional with layer norm, windowed attention.
@@ -60,6 +60,66 @@ def test_the_pooled_feature_is_what_timm_feeds_its_own_head(name: str) -> None:
         assert features.class_token is not None
         torch.testing.assert_close(features.class_token, features.pooled)
         assert features.tokens.shape[1] == features.grid.h * features.grid.w
+
+
+# Last convolutions wider than the last map, heads that widen behind the pooling, several tokens before the patches.
+ODD = [
+    "mixnet_s",
+    "ghostnet_050",
+    "lcnet_035",
+    "efficientvit_b0",
+    "vgg11",
+    "deit_tiny_distilled_patch16_224",
+    "eva02_tiny_patch14_224",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_the_network_every_feature_has_the_encoders_width(name: str) -> None:
+    size = 56 if "patch14" in name else 64
+    encoder = build_timm(Architecture(kind="timm", timm_name=name), image_size=size, seed=0).eval()
+    batch = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features, maps = encoder(batch), encoder.maps(batch)
+    assert features.pooled.shape == (2, encoder.width)
+    assert features.tokens.shape == (2, features.grid.h * features.grid.w, encoder.width)
+    assert features.grid == (size // encoder.stride, size // encoder.stride)
+    assert features.class_token is None or features.class_token.shape == (2, encoder.width)
+    assert [tuple(one.values.shape[2:]) for one in maps] == [(size // one.stride,) * 2 for one in maps]
+    names = {parameter for parameter, _ in encoder.named_parameters()}
+    assert encoder.no_weight_decay() <= names
+    assert {encoder.layer_id(one) for one in names} <= set(range(encoder.layer_count + 2))
+
+
+def test_tokens_are_the_cells_of_the_last_map_in_row_order() -> None:
+    encoder = built("resnet10t")
+    batch = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features, last = encoder(batch), encoder.maps(batch)[-1]
+    assert features.grid == (3, 2)
+    torch.testing.assert_close(features.tokens.transpose(1, 2).unflatten(2, (3, 2)), last.values)
+    torch.testing.assert_close(features.pooled, features.tokens.mean(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("pit_ti_224", "no grid of tokens"),  # gives its class token alone
+        ("coat_tiny", "no grid of tokens"),  # gives one set of tokens per scale
+        ("halonet26t", "64 pixels"),  # attends within blocks that do not divide its maps
+    ],
+)
+def test_networks_that_cannot_fit_are_refused_when_built(name: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        build_timm(Architecture(kind="timm", timm_name=name), image_size=64, seed=0)
+    assert "timm:resnet18" in caught.value.way_out
+
+
+def test_the_trial_at_building_leaves_statistics_and_mode_alone() -> None:
+    encoder = build_timm(Architecture(kind="timm", timm_name="resnet10t"), image_size=64, seed=0)
+    assert encoder.training
+    assert torch.equal(encoder.network.get_buffer("bn1.running_mean"), torch.zeros(64))
+    assert torch.equal(encoder.network.get_buffer("bn1.num_batches_tracked"), torch.tensor(0))
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "swin_tiny_patch4_window7_224", "deit3_small_patch16_224"])
