@@ -231,13 +231,17 @@ def data_build(
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="a data set, corpus or scenes; repeatable")] = None,
     utm: Annotated[bool, typer.Option("--utm", help="scenes in UTM instead of WGS84")] = False,
+    error_rate: Annotated[
+        float | None, typer.Option(help="share of wrong sentences in the texts; without it: as in the paper's figure")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Build the synthetic world in the real data sets' layouts; print how its answers are balanced."""
-    from harness.data import WorldChoice
+    from harness.data import BuildChoices, WorldChoice
     from harness.data_commands import build as action
 
-    raise typer.Exit(action(what, WorldChoice(root, size, seed), workers, only, utm, as_json))
+    choices = BuildChoices(workers, tuple(only or ()), utm, error_rate)
+    raise typer.Exit(action(what, WorldChoice(root, size, seed), choices, as_json))
 
 
 @data_app.command(
@@ -252,8 +256,8 @@ def data_show(
     what: Annotated[str, typer.Argument(help="sarworld")],
     name: Annotated[str, typer.Argument(metavar="ID", help="data set and image, e.g. fusar_map/3")],
     out: Annotated[Path | None, typer.Option(help="the PNG; by default named after the image, here")] = None,
-    size: Annotated[str, typer.Option(help="ci, mini or default")] = "mini",
-    seed: Annotated[int, typer.Option(help="seed of the world")] = 0,
+    size: Annotated[str | None, typer.Option(help="ci, mini or default; by default that of --root, else mini")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the world; by default that of --root, else 0")] = None,
     root: Annotated[Path | None, typer.Option(help="a built world: its size, seed and texts")] = None,
     as_json: Json = False,
 ) -> None:

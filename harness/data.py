@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from foundation.names import unknown_name
 from foundation.progress import Progress
 from tasks.catalog import DATASETS
 from tasks.datasets import DataOptions, DatasetIndex, DataSource, find_source, read_index
-from tasks.sarworld.build import WorldInfo, build
+from tasks.sarworld.build import MARKER, WorldInfo, build, read_marker
 from tasks.sarworld.cache import default_world_path
 from tasks.sarworld.plan import Size as WorldSize
 
@@ -19,18 +18,27 @@ WORLD_SIZES: tuple[WorldSize, ...] = ("ci", "mini", "default")
 
 
 class WorldChoice(NamedTuple):
-    """Which synthetic world is meant, as named on the command line."""
+    """Which synthetic world is meant, as named on the command line; None: not named."""
 
     root: Path | None
-    size: str
-    seed: int
+    size: str | None
+    seed: int | None
 
     @property
-    def known_size(self) -> WorldSize:
+    def known_size(self) -> WorldSize | None:
         """The size, checked."""
-        if self.size not in WORLD_SIZES:
+        if self.size is not None and self.size not in WORLD_SIZES:
             raise unknown_name("size", self.size, WORLD_SIZES, see="harness data --help")
         return self.size
+
+
+class BuildChoices(NamedTuple):
+    """How it is built, and what of it."""
+
+    workers: int = 1
+    only: tuple[str, ...] = ()
+    utm: bool = False
+    error_rate: float | None = None
 
 
 class DatasetState(NamedTuple):
@@ -48,20 +56,45 @@ class DatasetState(NamedTuple):
 
 def overview(data_root: Path | None, world: str, label_maps: dict[str, str], progress: Progress) -> list[DatasetState]:
     """Every data set of the paper: real under a data root, else of the synthetic world; and what is missing."""
-    return [_state(dataset, data_root, world, label_maps.get(dataset), progress) for dataset in DATASETS]
+    states = [_state(dataset, data_root, world, label_maps.get(dataset), progress) for dataset in DATASETS]
+    return states + _only_synthetic(data_root, world)
 
 
-def build_world(
-    world: WorldChoice, workers: int, progress: Progress, *, only: Sequence[str] | None = None, utm: bool = False
-) -> WorldInfo:
+def _only_synthetic(data_root: Path | None, world: str) -> list[DatasetState]:
+    """What the world has besides the data sets of the paper."""
+    root = data_root if data_root is not None else default_world_path(world)  # type: ignore[arg-type]
+    states = []
+    for name, title in (("corpus", "pre-training"), ("scenes", "georeferenced")):
+        if (root / name / MARKER).is_file():
+            facts = read_marker(root / name / MARKER)
+            state = "synthetic" if facts.get("complete") else "not complete"
+            note = f"sarworld v{facts.get('world_version')} {facts.get('size')} seed {facts.get('seed')}"
+            states.append(DatasetState(name, title, state, facts.get("images"), None, 0, str(root / name), note))
+        elif data_root is None:
+            states.append(DatasetState(name, title, "not rendered yet", None, None, None, "", "harness data build"))
+    return states
+
+
+def build_world(world: WorldChoice, choices: BuildChoices, progress: Progress) -> WorldInfo:
     """Builds the synthetic world, into the cache where no folder is named."""
-    size = world.known_size
-    if world.seed < 0:
-        raise UsageError(f"a seed is not negative: {world.seed}")
-    if utm and world.root is None:
-        raise UsageError("the shared world is in WGS84", way_out="name a folder of your own with --root for --utm")
-    root = world.root if world.root is not None else default_world_path(size, world.seed)
-    return build(root, size, world.seed, workers=workers, progress=progress, datasets=only, utm=utm)
+    size, seed = world.known_size or "mini", world.seed or 0
+    if seed < 0:
+        raise UsageError(f"a seed is not negative: {seed}")
+    if world.root is None and (choices.utm or choices.error_rate is not None):
+        raise UsageError(
+            "the shared world has scenes in WGS84 and texts with the usual errors",
+            way_out="name a folder of your own with --root for --utm and --error-rate",
+        )
+    return build(
+        world.root if world.root is not None else default_world_path(size, seed),
+        size,
+        seed,
+        workers=choices.workers,
+        progress=progress,
+        datasets=choices.only or None,
+        utm=choices.utm,
+        error_rate=choices.error_rate,
+    )
 
 
 def _state(dataset: str, data_root: Path | None, world: str, label_map: str | None, progress: Progress) -> DatasetState:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.names import unknown_name
-from harness.data import WORLD_SIZES, WorldChoice, build_world, overview
+from harness.data import WORLD_SIZES, BuildChoices, WorldChoice, build_world, overview
 from harness.display import show_progress
 from harness.printing import print_json, print_rows
 from harness.request import parse_label_maps
@@ -32,11 +32,11 @@ def status(data_root: Path | None, world: str, label_maps: list[str], as_json: b
     return 0
 
 
-def build(what: str, world: WorldChoice, workers: int, only: list[str] | None, utm: bool, as_json: bool) -> int:
+def build(what: str, world: WorldChoice, choices: BuildChoices, as_json: bool) -> int:
     """Builds the synthetic world and prints what was written and how balanced it is."""
     _require_world(what)
     with show_progress(quiet=as_json) as progress:
-        info = build_world(world, workers, progress, only=only or None, utm=utm)
+        info = build_world(world, choices, progress)
     if as_json:
         print_json({**info.__dict__, "root": str(info.root)})
         return 0

@@ -113,4 +113,10 @@ def _world(root: Path) -> str | None:
             where=str(marker),
             way_out="delete the folder and render the world anew; real data have no such file",
         )
+    if facts.get("complete") is False:
+        raise MissingError(
+            "the synthetic data set is not complete: its rendering goes on, or was interrupted",
+            where=str(root),
+            way_out="finish it with harness data build sarworld --root ..., it goes on where it stopped",
+        )
     return f"sarworld v{facts['world_version']} {facts['size']} seed {facts['seed']}"

@@ -1,8 +1,9 @@
 """Writes the synthetic data sets of one world below a folder, whole or detectably unfinished.
 
-Order: `building.json` first, then images, each atomically, then the tables and the marker of each data set, and the
-world's `synthetic.json` last. So a marker vouches for all that it names; an interrupted build is known by its
-`building.json` and goes on where it stopped; a folder that holds anything else is left alone.
+Order: `building.json` first; for each data set a marker that says "not complete", images, each atomically, tables, and
+the marker that says "complete"; the world's `synthetic.json` last. So a complete marker vouches for all that it names,
+a part is never taken for the real data set, an interrupted build goes on where it stopped, and a folder that holds
+anything else is left alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import StorageError, UsageError
+from foundation.errors import CheckError, StorageError, UsageError
 from foundation.files import TEMPORARY_PREFIX, exclusive, read_json, write_bytes, write_json
 from foundation.names import unknown_name
 from foundation.progress import Progress, silent
@@ -73,6 +74,7 @@ def build(
     datasets: Sequence[str] | None = None,
     *,
     utm: bool = False,
+    error_rate: float | None = None,
 ) -> WorldInfo:
     """Writes the data sets asked for, all by default, and keeps those that are complete.
 
@@ -84,6 +86,7 @@ def build(
         progress: Told after every batch of images.
         datasets: Names from `plan.DATASETS`.
         utm: Georeferenced scenes in UTM instead of WGS84.
+        error_rate: Share of wrong sentences in every field of the texts; None: that of section 14.5.
 
     Raises:
         UsageError: The folder holds something else, or an argument is not known.
@@ -94,51 +97,82 @@ def build(
         raise unknown_name("world size", size, SIZES, see="harness data build --help")
     if workers < 1:
         raise UsageError(f"workers must be at least 1, got {workers}", where="sarworld.build", way_out="use 1")
+    if error_rate is not None and not 0.0 <= error_rate <= 1.0:
+        raise UsageError(f"an error rate lies between 0 and 1, not at {error_rate}", way_out="use 0 for clean texts")
     wanted = chosen(datasets)
-    identity = _identity(size, seed, utm)
+    identity = _identity(size, seed, utm, error_rate)
     entries = _entries(root)
     written = 0
-    if MARKER in entries and BUILDING not in entries:
+    if {MARKER, BUILDING} & entries:
         # The usual case, a finished world, is only looked at: it may lie where nobody may write.
         _refuse_other_content(root, identity)
-    elif entries and BUILDING not in entries:
+    elif entries:
         raise _other_files(root, sorted(entries)[0])
-    missing = [name for name in wanted if not _is_complete(root, name, size)]
+    missing = [name for name in wanted if not _is_complete(root, name, identity)]
     if missing:
         _require_room(root, missing, size)
         with exclusive(root / _LOCK):
             _refuse_other_content(root, identity)  # only now does nobody else write here
             # Another process may have made some or all of it while we waited.
-            missing = [name for name in wanted if not _is_complete(root, name, size)]
+            missing = [name for name in wanted if not _is_complete(root, name, identity)]
             if missing or not (root / MARKER).exists():
                 write_json(root / BUILDING, identity)
                 for name in missing:
                     written += _build_dataset(root, name, identity, workers, progress)
-                write_json(root / MARKER, _marker(identity, "all", {"datasets": _complete_datasets(root, size)}))
+                write_json(root / MARKER, _marker(identity, "all", {"datasets": _complete_datasets(root, identity)}))
                 (root / BUILDING).unlink()
-    complete = _complete_datasets(root, size)
-    measured = {name: read_json(root / folder_of(name) / MARKER).get("balance", {}) for name in complete}
+    complete = _complete_datasets(root, identity)
+    measured = {name: read_marker(root / folder_of(name) / MARKER).get("balance", {}) for name in complete}
     balance = {name: report for name, report in measured.items() if report}
     return WorldInfo(root, WORLD_VERSION, size, seed, complete, written, time.perf_counter() - began, balance)
 
 
-def _identity(size: Size, seed: int, utm: bool) -> dict[str, Any]:
-    return {"synthetic": True, "world_version": WORLD_VERSION, "size": size, "seed": seed, "utm": utm}
+def read_marker(path: Path) -> dict[str, Any]:
+    """What a marker says.
+
+    Raises:
+        CheckError: It is damaged.
+    """
+    facts = read_json(path)
+    if not isinstance(facts, dict):
+        raise CheckError(
+            "the marker of a synthetic world is damaged",
+            where=str(path),
+            way_out="delete the folder and render the world anew",
+        )
+    return facts
+
+
+def _identity(size: Size, seed: int, utm: bool, error_rate: float | None) -> dict[str, Any]:
+    named = {"synthetic": True, "world_version": WORLD_VERSION, "size": size, "seed": seed}
+    return named | {"utm": utm, "error_rate": error_rate}
 
 
 def _marker(identity: dict[str, Any], dataset: str, more: dict[str, Any]) -> dict[str, Any]:
     return identity | {"dataset": dataset, "note": _NOTE} | more
 
 
-def _is_complete(root: Path, dataset: str, size: Size) -> bool:
-    """A marker stands only over a data set that was whole; a file that was deleted since is noticed."""
+def _is_complete(root: Path, dataset: str, identity: dict[str, Any]) -> bool:
+    """Whole and of this world by its marker; a file that was deleted or emptied since is noticed."""
     folder = root / folder_of(dataset)
-    paths = (MARKER, *extra_files(dataset), *(path for item in plan(dataset, size) for path in item.files))
-    return all((folder / path).exists() for path in paths)
+    if not (folder / MARKER).is_file():
+        return False
+    facts = read_marker(folder / MARKER)
+    if not facts.get("complete") or {key: facts.get(key) for key in identity} != identity:
+        return False
+    items = plan(dataset, identity["size"])
+    return all(_is_there(folder / path) for path in (*extra_files(dataset), *(p for i in items for p in i.files)))
 
 
-def _complete_datasets(root: Path, size: Size) -> dict[str, int]:
-    return {name: len(plan(name, size)) for name in DATASETS if _is_complete(root, name, size)}
+def _is_there(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0 or path.name == PLANTED  # clean texts have no errors to list
+    except OSError:
+        return False
+
+
+def _complete_datasets(root: Path, identity: dict[str, Any]) -> dict[str, int]:
+    return {name: len(plan(name, identity["size"])) for name in DATASETS if _is_complete(root, name, identity)}
 
 
 def _require_room(root: Path, datasets: Sequence[str], size: Size) -> None:
@@ -172,8 +206,8 @@ def _refuse_other_content(root: Path, identity: dict[str, Any]) -> None:
     entries = _entries(root)
     labels = [root / name for name in (MARKER, BUILDING) if name in entries]
     for label in labels:
-        there = read_json(label)
-        found = {key: there.get(key) if isinstance(there, dict) else None for key in identity}
+        there = read_marker(label)
+        found = {key: there.get(key) for key in identity}
         if found != identity:
             raise UsageError(
                 f"the folder holds another world ({_named(found)}, not {_named(identity)}); nothing was written",
@@ -210,8 +244,10 @@ def _foreign_in_datasets(root: Path, size: Size) -> list[str]:
 
 
 def _named(identity: dict[str, Any]) -> str:
-    utm = ", scenes in UTM" if identity.get("utm") else ""
-    return f"version {identity['world_version']}, size {identity['size']}, seed {identity['seed']}{utm}"
+    more = ", scenes in UTM" if identity.get("utm") else ""
+    if identity.get("error_rate") is not None:
+        more += f", error rate {identity['error_rate']}"
+    return f"version {identity['world_version']}, size {identity['size']}, seed {identity['seed']}{more}"
 
 
 def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int, progress: Progress) -> int:
@@ -220,6 +256,8 @@ def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int
     for partial_file in folder.rglob(f"{TEMPORARY_PREFIX}*"):
         partial_file.unlink(missing_ok=True)  # left by a killed build; the lock is ours, so nobody writes them now
     items = plan(name, size)
+    # First of all: whoever looks at a part of it must not take it for the real data set.
+    write_json(folder / MARKER, _marker(identity, name, {"complete": False}))
     progress(0, len(items), f"rendering {name}")
     rows: dict[str, dict[str, Any]] = {}
     written = 0
@@ -228,10 +266,10 @@ def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int
         rows |= batch
         written += count
         progress(len(rows), len(items), f"rendering {name}")
-    tables, balance = _tables(name, items, [rows[item.name] for item in items], seed)
+    tables, balance = _tables(name, items, [rows[item.name] for item in items], seed, identity["error_rate"])
     for path, content in tables.items():
         write_bytes(folder / path, content)
-    facts = {"images": len(items), "pixel_m": items[0].grid.pixel_m, "side_px": items[0].grid.side_px}
+    facts = {"complete": True, "images": len(items), "pixel_m": items[0].grid.pixel_m, "side_px": items[0].grid.side_px}
     write_json(folder / MARKER, _marker(identity, name, facts | ({"balance": balance} if balance else {})))
     return written
 
@@ -256,23 +294,27 @@ def _drawn(write: Callable[[list[Item]], Batch], batches: list[list[Item]], work
 def _write_items(folder: Path, seed: int, utm: bool, items: list[Item]) -> Batch:
     """Draws what is not there yet; tells the truth about all, since the tables need it."""
     # Imported here: planning a world must not cost the import of the array libraries.
+    from threadpoolctl import threadpool_limits
+
     from tasks.sarworld.sets.catalogue import maker_of
     from tasks.sarworld.sets.maker import truth
 
     rows, written = {}, 0
-    for item in items:
-        maker = maker_of(item.dataset, utm=utm)
-        ground = maker.ground(item, seed)
-        if not all((folder / path).exists() for path in item.files):
-            for path, content in maker.encode(item, seed, ground).items():
-                write_bytes(folder / path, content)
-            written += 1
-        rows[item.name] = truth(item, seed, ground).to_json()
+    # Products of matrices round differently with other numbers of threads.
+    with threadpool_limits(1):
+        for item in items:
+            maker = maker_of(item.dataset, utm=utm)
+            ground = maker.ground(item, seed)
+            if not all(_is_there(folder / path) for path in item.files):
+                for path, content in maker.encode(item, seed, ground).items():
+                    write_bytes(folder / path, content)
+                written += 1
+            rows[item.name] = truth(item, seed, ground).to_json()
     return rows, written
 
 
 def _tables(
-    name: str, items: Sequence[Item], rows: Sequence[dict[str, Any]], seed: int
+    name: str, items: Sequence[Item], rows: Sequence[dict[str, Any]], seed: int, error_rate: float | None
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Everything of a data set that is no image, and how balanced it is."""
     from tasks.sarworld.balance import require_balance
@@ -285,7 +327,7 @@ def _tables(
     maker = maker_of(name)
     tables = maker.tables(items, truths, seed) | {TRUTH: json_lines(rows)}
     if name in TEXT_SETS:
-        texts = plant(truths, seed=seed)
+        texts = plant(truths, rates=error_rate, seed=seed)
         tables |= {
             TEXTS: json_lines(texts.noisy),
             CLEAN_TEXTS: json_lines(texts.clean),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foundation.cache import cache_root as default_cache_root
 from foundation.progress import Progress, silent
-from tasks.sarworld.build import BUILDING, MARKER, build
+from tasks.sarworld.build import BUILDING, MARKER, build, read_marker
 from tasks.sarworld.plan import WORLD_VERSION, Size, folder_of
 
 
@@ -19,7 +19,8 @@ def default_world_path(size: Size = "mini", seed: int = 0, cache_root: Path | No
 def is_built(root: Path, dataset: str | None = None) -> bool:
     """True for a data set that is whole, or a world of which nothing is being built: markers are written last."""
     if dataset is not None:
-        return (root / folder_of(dataset) / MARKER).is_file()
+        marker = root / folder_of(dataset) / MARKER
+        return marker.is_file() and bool(read_marker(marker).get("complete"))
     return (root / MARKER).is_file() and not (root / BUILDING).exists()
 
 

@@ -124,9 +124,9 @@ class Layout:
     """Poles, cranes, fences, vehicles: they shine and have no label."""
     swell: Swell | None = None
 
-    def named(self, scene: str) -> Layout:
-        """The same ground under another id."""
-        return replace(self, scene=scene)
+    def in_landform(self, landform: str) -> Layout:
+        """The same ground in the landform of its site."""
+        return replace(self, facts=replace(self.facts, landform=landform))
 
 
 def rectangle(x: float, y: float, length: float, width: float, heading: float) -> Floats:

@@ -20,9 +20,10 @@ _TARGET_SPACING_M = {"airport": 90.0, "port": 260.0}  # our choice: ground per t
 def layout_of_kind(kind: str, scene: str, rng: np.random.Generator, extent: tuple[float, float], site: Site) -> Layout:
     """What lies around a site of that kind."""
     if kind == "airport":
-        return airport(scene, rng, extent, _groups(rng, extent, kind, FUSAR_AIR_CLASSES))
+        groups = _groups(rng, extent, kind, FUSAR_AIR_CLASSES)
+        return airport(scene, rng, extent, groups, site.heading).in_landform(site.landform)
     if kind == "port":
-        return port(scene, rng, extent, _groups(rng, extent, kind, FUSAR_SHIP_CLASSES))
+        return port(scene, rng, extent, _groups(rng, extent, kind, FUSAR_SHIP_CLASSES), site.heading)
     wish = wish_of_kind(kind, rng)
     return land(scene, rng, extent, wish._replace(landform=site.landform))
 

@@ -80,7 +80,7 @@ def metadata(
         "scene": layout.scene,
         "site": site.id,
         "kind": site.kind,
-        "landform": site.landform,
+        "landform": layout.facts.landform,
         "sensor": product.id,
         "like": product.like,
         "band": product.band,

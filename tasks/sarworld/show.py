@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foundation.errors import MissingError, UsageError
-from foundation.files import read_json, write_atomic
+from foundation.files import write_atomic
 from foundation.names import unknown_name
 from tasks.sarworld.plan import DATASETS, PLANTED, SIZES, TEXT_SETS, TEXTS, Item, Size, chosen, folder_of, plan
 
@@ -66,21 +66,38 @@ def find_item(name: str, size: Size) -> Item:
     return found[0]
 
 
-def show(name: str, picture: Path | None, *, size: Size = "mini", seed: int = 0, root: Path | None = None) -> Shown:
+def show(
+    name: str,
+    picture: Path | None,
+    *,
+    size: Size | None = None,
+    seed: int | None = None,
+    root: Path | None = None,
+) -> Shown:
     """Draws one item as a PNG.
 
     Args:
         name: See `find_item`.
         picture: Where to; by default named after the item, in the current folder.
-        size: Of the world; that of `root` where it is given.
-        seed: Of the world; that of `root` where it is given.
+        size: Of the world; by default that of `root`, else mini.
+        seed: Of the world; by default that of `root`, else 0.
         root: A built world, whose texts are shown.
     """
+    from threadpoolctl import threadpool_limits
+
     from tasks.sarworld.sets.catalogue import maker_of
     from tasks.sarworld.sets.maker import truth
 
     if root is not None:
-        size, seed = _world_of(root)
+        stated = _world_of(root)
+        if (size or stated[0], stated[1] if seed is None else seed) != stated:
+            raise UsageError(
+                f"the world is of size {stated[0]} and seed {stated[1]}",
+                where=str(root),
+                way_out="leave --size and --seed out, or leave --root out",
+            )
+        size, seed = stated
+    size, seed = size or "mini", seed or 0
     item = find_item(name, size)
     maker = maker_of(item.dataset)
     ground = maker.ground(item, seed)
@@ -88,20 +105,22 @@ def show(name: str, picture: Path | None, *, size: Size = "mini", seed: int = 0,
     texts, planted = _texts(item, row, seed, root) if item.dataset in TEXT_SETS else ({}, ())
     path = picture or Path(f"{item.dataset}_{Path(item.name).stem}.png".replace("/", "_"))
     shown = Shown(item, path, row, texts, planted)
-    _draw(shown, ground, seed)
+    with threadpool_limits(1):  # as the build draws
+        _draw(shown, ground, seed)
     return shown
 
 
 def _world_of(root: Path) -> tuple[Size, int]:
-    from tasks.sarworld.build import MARKER
+    from tasks.sarworld.build import BUILDING, MARKER, read_marker
 
     if not (root / MARKER).is_file():
+        begun = (root / BUILDING).is_file()
         raise MissingError(
-            "no synthetic world here",
+            "the synthetic world is not finished" if begun else "no synthetic world here",
             where=str(root),
-            way_out="build one with: harness data build sarworld --root ..., or leave --root out",
+            way_out="build it with: harness data build sarworld --root ..., or leave --root out",
         )
-    facts = read_json(root / MARKER)
+    facts = read_marker(root / MARKER)
     if facts.get("world_version") != _version():
         raise UsageError(
             f"the world is of version {facts.get('world_version')}, this program draws version {_version()}",

@@ -74,8 +74,19 @@ def site(number: int) -> Site:
     )
 
 
-def sites_of(kind: str) -> tuple[Site, ...]:
-    """All sites of a kind, in order."""
+SECOND_SET = 90
+"""Airports from this site on are shown by SAR-AIRcraft-1.0 alone, whose domain is shifted (section 14.4)."""
+
+
+def sites_of(kind: str, *, first_set: bool | None = None) -> tuple[Site, ...]:
+    """All sites of a kind, in order, or those of one of the two sets."""
     if kind not in KINDS:
         raise UsageError(f"no such kind of scene: {kind}", way_out=f"choose from {', '.join(KINDS)}")
-    return tuple(site(number) for number in range(KINDS.index(kind), COUNT, len(KINDS)))
+    numbers = range(KINDS.index(kind), COUNT, len(KINDS))
+    return tuple(site(n) for n in numbers if first_set is None or (n < SECOND_SET) == first_set)
+
+
+def site_for(kind: str, scene: str) -> Site:
+    """The site of an image that has no other claim to one; it hangs on the image's name alone."""
+    places = sites_of(kind, first_set=True)
+    return places[derive_seed("sarworld-site-for", scene) % len(places)]

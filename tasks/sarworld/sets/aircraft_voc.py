@@ -19,7 +19,6 @@ from tasks.sarworld.plan import IMAGE_SETS, SAR_AIRCRAFT_CLASSES, Item
 from tasks.sarworld.render import acquire
 from tasks.sarworld.sensors import sensor
 from tasks.sarworld.sets.maker import Ground, Maker, drawn
-from tasks.sarworld.sets.sense import LAST_SITE
 from tasks.sarworld.sites import sites_of
 from tasks.sarworld.targets.wishes import target_wish
 from tasks.sarworld.truth import Truth
@@ -33,7 +32,7 @@ _PARTS = ("train",) * 6 + ("val",) + ("test",) * 3
 
 def ground(item: Item, seed: int) -> Ground:
     """An airport of the second set of sites."""
-    places = [place for place in sites_of("airport") if place.id >= f"site_{LAST_SITE:03d}"]
+    places = sites_of("airport", first_set=False)
     place, grid = places[item.number % len(places)], item.grid
     draws = Draws(seed, item.scene)
     smallest = grid.smallest_px or grid.side_px
@@ -41,7 +40,7 @@ def ground(item: Item, seed: int) -> Ground:
     extent = (height * grid.pixel_m, width * grid.pixel_m)
     types = tuple(FOLDER_OF_CLASS.get(name, name) for name in SAR_AIRCRAFT_CLASSES)
     groups = target_wish(seed, item.dataset, item.number, extent, types)
-    layout = airport(item.scene, draws.generator("layout"), extent, groups)
+    layout = airport(item.scene, draws.generator("layout"), extent, groups, place.heading).in_landform(place.landform)
     acquisition = acquire(draws, sensor("gf3").product(grid.pixel_m))
     brighter = {name: gain + _GROUND_GAIN_DB for name, gain in acquisition.gains_db.items()}
     acquisition = dataclasses.replace(acquisition, gains_db=brighter)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.seeds import derive_seed
 from tasks.sarworld.chip_ground import chip_layout
 from tasks.sarworld.draws import Draws
 from tasks.sarworld.encoding import jpeg, tiff
@@ -17,8 +18,8 @@ from tasks.sarworld.plan import Item, tables_of
 from tasks.sarworld.render import acquire
 from tasks.sarworld.sensors import Sensor, sensor
 from tasks.sarworld.sets.maker import Amplitude, Ground, Maker, drawn, no_tables
-from tasks.sarworld.sites import sites_of
-from tasks.sarworld.truth import Truth
+from tasks.sarworld.sites import site_for
+from tasks.sarworld.truth import Domain, Truth
 
 _CHIP_RESOLUTION_M = 1.6  # our choice: published SAR-ACD chips are oversampled, neighbouring pixels correlate
 _CHIP_SIDE_LOBE_DB = -25.0  # the option of section 14.1: the published chips show no crosses
@@ -46,9 +47,9 @@ def ground(item: Item, seed: int) -> Ground:
     layout, shape = chip_layout(item, seed)
     acquisition = acquire(Draws(seed, item.scene), product_of(item, seed))
     ship = item.dataset == "fusar_ship"
-    places = sites_of("port" if ship else "airport")
-    place = places[item.number % len(places)].id
-    return Ground(layout, shape, acquisition, "ship" if ship else "aircraft", place, item.scene)
+    place = site_for("port" if ship else "airport", item.scene)
+    domain: Domain = "ship" if ship else "aircraft"
+    return Ground(layout.in_landform(place.landform), shape, acquisition, domain, place.id, item.scene)
 
 
 def encode(item: Item, seed: int, ground: Ground) -> dict[str, bytes]:
@@ -83,7 +84,7 @@ def ship_table(items: Sequence[Item], truths: Sequence[Truth], seed: int) -> dic
         table.writerow(
             [
                 place.stem,
-                999_000_000 + item.number,  # no country has this prefix: invented ships
+                999_000_000 + derive_seed("mmsi", item.name) % 1_000_000,  # no country has this prefix: invented ships
                 f"{ship.length_m:.1f}",
                 f"{ship.width_m:.1f}",
                 "HH",

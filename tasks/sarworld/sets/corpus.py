@@ -13,11 +13,12 @@ from tasks.sarworld.plan import FUSAR_AIR_CLASSES, FUSAR_SHIP_CLASSES, SAR_ACD_C
 from tasks.sarworld.render import acquire
 from tasks.sarworld.sensors import sensor
 from tasks.sarworld.sets.maker import Ground, Maker, drawn, no_tables
-from tasks.sarworld.sites import sites_of
+from tasks.sarworld.sites import site_for
 from tasks.sarworld.targets.wishes import target_wish
 
 SENSORS = {"aircraft": ("ql1", "gf3"), "ship": ("gf3", "ht1"), "landform": ("ql1", "gf3")}
 """In turn; the coarsest only where its resolution shows a target whole."""
+_KINDS = {"aircraft": ("airport",), "ship": ("port",), "landform": ("urban", "industrial", "rural", "river", "mixed")}
 _SHIP_PIXEL = 2.25  # against the grid's pixel: ships are four times as long as aircraft, their scenes twice as wide
 _MOST_LOOKS = 4
 
@@ -29,25 +30,21 @@ def ground(item: Item, seed: int) -> Ground:
     native = sensor(names[item.number % len(names)])
     pixel_m = item.grid.pixel_m * (_SHIP_PIXEL if domain == "ship" else 1.0)
     extent = (item.grid.side_px * pixel_m, item.grid.side_px * pixel_m)
+    place = site_for(_KINDS[domain][item.number % len(_KINDS[domain])], item.scene)
     rng = Draws(seed, item.scene).generator("layout")
     if domain == "landform":
         layout = land(item.scene, rng, extent, land_wish(seed, item.dataset, item.number))
     elif domain == "aircraft":
-        types = FUSAR_AIR_CLASSES + SAR_ACD_CLASSES
-        layout = airport(item.scene, rng, extent, target_wish(seed, "corpus-aircraft", item.number, extent, types))
+        groups = target_wish(seed, "corpus-aircraft", item.number, extent, FUSAR_AIR_CLASSES + SAR_ACD_CLASSES)
+        layout = airport(item.scene, rng, extent, groups, place.heading).in_landform(place.landform)
     else:
         groups = target_wish(seed, "corpus-ship", item.number, extent, FUSAR_SHIP_CLASSES)
-        layout = port(item.scene, rng, extent, groups)
+        layout = port(item.scene, rng, extent, groups, place.heading)
     # Bandwidth that a coarser pixel does not need goes into looks.
     looks = min(_MOST_LOOKS, max(native.looks, round(pixel_m / native.pixel_m)))
     acquisition = acquire(Draws(seed, item.scene), native.product(pixel_m, looks=looks))
-    kind = {"aircraft": "airport", "ship": "port"}.get(
-        domain, ("urban", "industrial", "rural", "river", "mixed")[item.number % 5]
-    )
-    places = sites_of(kind)
-    place = places[item.number % len(places)].id
     shape = grid_shape(extent, pixel_m)
-    return Ground(layout, shape, acquisition, domain, place, item.scene)  # type: ignore[arg-type]
+    return Ground(layout, shape, acquisition, domain, place.id, item.scene)  # type: ignore[arg-type]
 
 
 def encode(item: Item, seed: int, ground: Ground) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from tasks.sarworld.plan import TILES_PER_CITY_IMAGE, Item, tables_of
 from tasks.sarworld.render import acquire
 from tasks.sarworld.sensors import sensor
 from tasks.sarworld.sets.maker import Ground, Maker, drawn
-from tasks.sarworld.sites import site
+from tasks.sarworld.sites import COUNT, site
 from tasks.sarworld.truth import LAND_COVERS, Truth
 
 COLOURS = {"building": (255, 0, 0), "vegetation": (0, 255, 0), "water": (0, 0, 255), "road": (255, 255, 0)}
@@ -33,7 +33,7 @@ COLOURS = {"building": (255, 0, 0), "vegetation": (0, 255, 0), "water": (0, 0, 2
 def ground(item: Item, seed: int) -> Ground:
     """A tile of land; tiles of one city image share the acquisition."""
     image = item.number // TILES_PER_CITY_IMAGE
-    place = site((5 * image + 2) % 135)  # all kinds in turn; only its coordinates and its direction matter here
+    place = site((7 * image + 2) % COUNT)  # of which only the coordinates matter here; another one for every image
     extent = (item.grid.side_m, item.grid.side_m)
     wish = land_wish(seed, item.dataset, item.number)
     layout = land(item.scene, Draws(seed, item.scene).generator("layout"), extent, wish)
@@ -79,7 +79,7 @@ def tables(items: Sequence[Item], truths: Sequence[Truth], seed: int) -> dict[st
         offset = mean_layover_m(made.layout.buildings, made.acquisition.view)
         table.writerow(
             [item.name, item.label, row.incidence_deg, row.pixel_m, row.pixel_m]
-            + [f"{value:.7f}" for value in (west, east, south, north)]
+            + [repr(value) for value in (west, east, south, north)]
             + [lower * row.height, right * row.width, f"{offset:.1f}"]
         )
     return {tables_of("fusar_map")[0]: text.getvalue().encode()}

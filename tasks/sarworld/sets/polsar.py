@@ -18,7 +18,7 @@ from tasks.sarworld.render import acquire, scene_of
 from tasks.sarworld.scatterers import render
 from tasks.sarworld.sensors import sensor
 from tasks.sarworld.sets.maker import Ground, Maker, no_tables
-from tasks.sarworld.sites import site
+from tasks.sarworld.sites import COUNT, site
 
 COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {
@@ -60,7 +60,7 @@ def ground(item: Item, seed: int) -> Ground:
     layout = land(item.scene, rng, extent, wish, finest_m=2 * item.grid.pixel_m)
     acquisition = acquire(Draws(seed, item.scene), sensor("gf3").product(item.grid.pixel_m))
     shape = grid_shape(extent, item.grid.pixel_m)
-    return Ground(layout, shape, acquisition, "landform", site((7 * item.number + 3) % 135).id, item.scene)
+    return Ground(layout, shape, acquisition, "landform", site((7 * item.number + 3) % COUNT).id, item.scene)
 
 
 def encode(item: Item, seed: int, ground: Ground) -> dict[str, bytes]:

@@ -22,8 +22,6 @@ from tasks.sarworld.truth import Truth
 
 TILES_PER_PARENT = 2
 """Our choice: neighbouring images were cut from one acquisition, as real scenes are; a split must not divide them."""
-LAST_SITE = 90
-"""Sites from here on belong to SAR-AIRcraft-1.0, whose domain is shifted (section 14.4)."""
 CATEGORIES = {"fusar_air_sense": FUSAR_AIR_CLASSES, "fusar_ship_sense": FUSAR_SHIP_CLASSES}
 
 
@@ -31,12 +29,12 @@ def ground(item: Item, seed: int) -> Ground:
     """An airport, or a stretch of sea or port, under Gaofen-3."""
     aircraft = item.dataset == "fusar_air_sense"
     number = item.number // TILES_PER_PARENT
-    places = [place for place in sites_of("airport" if aircraft else "port") if place.id < f"site_{LAST_SITE:03d}"]
+    places = sites_of("airport" if aircraft else "port", first_set=True)
     place = places[number % len(places)]
     extent = (item.grid.side_m, item.grid.side_m)
     groups = target_wish(seed, item.dataset, item.number, extent, CATEGORIES[item.dataset])
     rng = Draws(seed, item.scene).generator("layout")
-    layout = (airport if aircraft else port)(item.scene, rng, extent, groups)
+    layout = (airport if aircraft else port)(item.scene, rng, extent, groups, place.heading).in_landform(place.landform)
     parent = f"{item.dataset}/parent_{number + 1:04d}"
     acquisition = acquire(Draws(seed, parent), sensor("gf3").product(item.grid.pixel_m))
     shape = grid_shape(extent, item.grid.pixel_m)

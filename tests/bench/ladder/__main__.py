@@ -11,6 +11,7 @@ from tasks.catalog import DATASETS
 from tasks.sarworld.cache import default_world
 from tests.bench.ladder.climb import climb
 from tests.bench.ladder.rungs import TWINS, gains, steps_that_hold, table
+from tests.bench.ladder.vision import size_alone
 
 
 def main() -> None:
@@ -34,7 +35,10 @@ def main() -> None:
         print(f"world seed {seed}, size {arguments.size}, twin {arguments.twin}")
         print(table(rungs))
         held = steps_that_hold(rungs)
-        print(f"simple features over chance by enough in {len(held)} of {len(gains(rungs))} tasks: {', '.join(held)}\n")
+        print(f"sar_acd by the size of the chips alone: {size_alone(world):.1f}")
+        print(
+            f"simple features over level 0 by enough in {len(held)} of {len(gains(rungs))} tasks: {', '.join(held)}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ def pixels(found: Parts, entries: Sequence[ImageEntry], twin: Twin = "none", squ
         found: The data set.
         entries: Which images.
         twin: Whether they are replaced.
-        square: Side to which chips of all sizes are brought, as the task does: their size would give them away.
+        square: Side to which chips of all sizes are brought, as the task does. Noise is drawn on that square: what is
+            left of a chip's own size (blur, see `size_alone`) is destroyed with the rest.
     """
     images = [read_grey(found.index.root / entry.path) for entry in entries]
     if square is not None:
@@ -145,10 +146,10 @@ ENOUGH = {"detection": 5.0, "retrieval": 5.0}
 
 
 def gains(rungs: Sequence[Rung]) -> dict[str, float]:
-    """Mean over the data sets of each task: simple features over chance."""
+    """Mean over the data sets of each task: simple features over the better of chance and the most common answer."""
     by_task: dict[str, list[float]] = {}
     for rung in rungs:
-        by_task.setdefault(rung.task, []).append(rung.simple - rung.chance)
+        by_task.setdefault(rung.task, []).append(rung.simple - max(rung.chance, rung.majority))
     return {task: float(np.mean(values)) for task, values in by_task.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.baselines.cfar import CfarDetector, labelled
-from tasks.baselines.features import classify
+from tasks.baselines.features import LinearClassifier, classify
 from tasks.baselines.majority import largest_class, one_class_everywhere, segmentation_chance
 from tasks.baselines.patches import PatchSegmenter
 from tasks.classification.score import ranks
@@ -46,6 +46,20 @@ def classification(world: Path, dataset: str, twin: Twin = "none") -> Rung:
         oracle=100 * float((ranks(told, truth) < 1).mean()),
         items=len(truth),
     )
+
+
+def size_alone(world: Path) -> float:
+    """Top-1 on `sar_acd` of a classifier that knows nothing but the height and the width of a chip.
+
+    The published chips were cut to their aircraft, and so are ours: this much is known without seeing anything.
+    """
+    found = parts(world, "sar_acd")
+    sizes = [
+        np.array([(entry.height, entry.width) for entry in part], dtype=float) for part in (found.train, found.test)
+    ]
+    model = LinearClassifier(sizes[0], [entry.label for entry in found.train], len(found.index.classes))
+    truth = np.array([entry.label for entry in found.test])
+    return 100 * float((ranks(model.scores(sizes[1]), truth) < 1).mean())
 
 
 def detecting(world: Path, dataset: str, twin: Twin = "none") -> Rung:

@@ -48,7 +48,7 @@ def test_an_oracle_that_reads_the_truth_reaches_the_ceiling_of_every_task(ladder
         assert rung.ceiling == 100 or rung.task == "retrieval", rung
 
 
-@pytest.mark.parametrize("task", ["classification", "vqa_target_pos", "vqa_reg_land"])
+@pytest.mark.parametrize("task", ["classification", "vqa_reg_land"])
 def test_simple_features_beat_every_trivial_answer_by_three_standard_errors(
     ladders: dict[Twin, list[Rung]], task: str
 ) -> None:
