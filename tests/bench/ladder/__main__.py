@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tasks.catalog import DATASETS
+from tasks.sarworld.build import MARKER, read_marker
 from tasks.sarworld.cache import default_world
 from tests.bench.ladder.climb import climb
 from tests.bench.ladder.rungs import TWINS, gains, steps_that_hold, table
@@ -32,7 +33,8 @@ def main() -> None:
         if arguments.json:
             print(json.dumps({"seed": seed, "rungs": [asdict(rung) for rung in rungs]}))
             continue
-        print(f"world seed {seed}, size {arguments.size}, twin {arguments.twin}")
+        facts = read_marker(world / MARKER)
+        print(f"sarworld v{facts['world_version']} {facts['size']} seed {facts['seed']}, twin {arguments.twin}")
         print(table(rungs))
         held = steps_that_hold(rungs)
         print(f"sar_acd by the size of the chips alone: {size_alone(world):.1f}")
