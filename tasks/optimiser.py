@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ from tasks.protocol.settings import OptimiserSettings
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
-def kind_of(model: nn.Module, name: str) -> str:
-    """class_token, position, norm, bias or weight."""
+def kind_of(model: nn.Module, name: str, positions: Collection[str] = ()) -> str:
+    """class_token, position, norm, bias or weight; `positions` are names that the encoder itself exempts from decay."""
     owner, _, leaf = name.rpartition(".")
     if leaf == "cls_token":
         return "class_token"
-    if "pos_embed" in leaf or leaf.startswith("rel_pos") or leaf == "lookup_table_weight":
+    if name in positions or "pos_embed" in leaf or leaf.startswith("rel_pos") or leaf == "lookup_table_weight":
         return "position"
     if isinstance(model.get_submodule(owner), _NORMS):
         return "norm"
@@ -31,16 +31,18 @@ def build_optimiser(
     *,
     layer_id: Callable[[str], int] | None = None,
     layer_count: int = 0,
+    positions: Collection[str] = (),
 ) -> torch.optim.Optimizer:
     """Groups parameters by (decayed or not, layer); each group knows its share of the rate as `rate_scale`.
 
-    `layer_id` maps a parameter name to 0 (embeddings) .. layer_count + 1 (head), which keeps the full rate.
+    `layer_id` maps a parameter name to 0 (embeddings) .. layer_count + 1 (head), which keeps the full rate. `positions`
+    are parameters that the encoder exempts from decay whatever they are called, such as tables of relative positions.
     """
     groups: dict[tuple[bool, int], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decayed = kind_of(model, name) not in settings.no_decay
+        decayed = kind_of(model, name, positions) not in settings.no_decay
         layer = layer_count + 1
         if settings.layer_decay is not None and layer_id is not None:
             layer = layer_id(name)

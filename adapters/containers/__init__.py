@@ -117,7 +117,7 @@ def _read_zip(path: Path, mapped: bool) -> Content:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:  # damaged headers ask for features
         raise unreadable(path, error) from error
     base = {name.rpartition("/")[2] for name in names}
     if "data.pkl" in base:

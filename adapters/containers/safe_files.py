@@ -47,6 +47,6 @@ def read_npz(path: Path) -> dict[str, Tensor]:
             where=str(path),
             way_out="save the arrays alone, as numbers",
         ) from error
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError, TypeError, NotImplementedError, RuntimeError) as error:
         raise unreadable(path, error) from error
     return tensors

@@ -184,6 +184,7 @@ def fit_and_predict(
             encoder.layer_id(name.removeprefix("encoder.")) if name.startswith("encoder.") else encoder.layer_count + 1
         ),
         layer_count=encoder.layer_count,
+        positions={f"encoder.{name}" for name in encoder.no_weight_decay()},
     )
     task = FineTuning(model, loaded, settings, images, labels, seed=seed, device=device)
     history = train(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from tests.bench.encoders import ENCODER_MEASUREMENTS
 from tests.bench.interleave import Timing, interleaved
 from tests.bench.world import ci_world, scene
 
@@ -96,6 +97,7 @@ def start_up(turns: int) -> dict[str, Timing]:
 MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {
     "training-step": (training_step, "timm, bare loop"),
     "start-up": (start_up, "python -c pass"),
+    **ENCODER_MEASUREMENTS,
     "scene": (scene, "points in a loop"),
     "ci-world": (ci_world, "one process"),
 }

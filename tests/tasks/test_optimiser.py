@@ -156,3 +156,21 @@ def test_decay_acts_on_what_is_decayed_alone() -> None:
     optimiser.step()
     values = {name: parameter.flatten()[0].item() for name, parameter in model.named_parameters()}
     assert values == pytest.approx({"0.weight": 1 - 0.1 * 0.3, "0.bias": 1.0, "1.weight": 1.0, "1.bias": 1.0})
+
+
+def test_what_an_encoder_exempts_from_decay_is_exempt_whatever_it_is_called() -> None:
+    """Swin keeps tables of relative positions under a name that says nothing to anybody else."""
+    model = nn.Module()
+    model.encoder = nn.Linear(3, 3, bias=False)
+    model.encoder.odd_table = nn.Parameter(torch.ones(4, 4))
+    exempt = {"encoder.odd_table"}
+    assert kind_of(model, "encoder.odd_table") == "weight"
+    assert kind_of(model, "encoder.odd_table", exempt) == "position"
+    settings = task_settings("paper", "detection", "ViT-Base").training.optimiser
+    assert "position" in settings.no_decay
+    decayed = {
+        group["weight_decay"]
+        for group in build_optimiser(model, settings, positions=exempt).param_groups
+        if any(parameter is model.encoder.odd_table for parameter in group["params"])
+    }
+    assert decayed == {0.0}
