@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -83,22 +83,23 @@ def _load_own(request: _Request) -> LoadedModel:
 
     card, architecture = request.card, request.architecture
     random = card.weights.kind == "random"
-    encoder = _build(request, seed=request.seed if random or request.mode == "paper_plain" else None)
+    seed = request.seed if random or request.mode == "paper_plain" else None
+    if not random and card.weights.kind != "timm":
+        path = _required_file(card, request.weights_root)
+        report, checksum, filled = _fill_from(path, lambda: _build(request, seed=seed), request)
+        return LoadedModel(card, filled, _contract(card), report, checksum)  # type: ignore[arg-type]
+    encoder = _build(request, seed=seed)
     if random:
         report = LoadReport(mode=request.mode)
         return LoadedModel(card, encoder, _contract(card), report)  # type: ignore[arg-type]
-    if card.weights.kind == "timm":
-        from adapters.timm_encoder import create_network
+    from adapters.timm_encoder import create_network
 
-        network = create_network(architecture, seed=request.seed, pretrained=True)
-        content = network.state_dict()
-        converted = layout(card.layout or "timm")(content, card)
-        report = fill(encoder, converted, card, where=f"timm:{architecture.timm_name}", mode=request.mode)
-        config = network.pretrained_cfg
-        return LoadedModel(card, encoder, _timm_contract(card, config), report, _hash_tensors(content))  # type: ignore[arg-type]
-    path = _required_file(card, request.weights_root)
-    report, checksum = _fill_from(path, encoder, request)
-    return LoadedModel(card, encoder, _contract(card), report, checksum)  # type: ignore[arg-type]
+    network = create_network(architecture, seed=request.seed, pretrained=True)
+    content = network.state_dict()
+    converted = layout(card.layout or "timm")(content, card)
+    report = fill(encoder, converted, card, where=f"timm:{architecture.timm_name}", mode=request.mode)
+    config = network.pretrained_cfg
+    return LoadedModel(card, encoder, _timm_contract(card, config), report, _hash_tensors(content))  # type: ignore[arg-type]
 
 
 def _build(request: _Request, *, seed: int | None) -> Startable:
@@ -112,14 +113,17 @@ def _build(request: _Request, *, seed: int | None) -> Startable:
     return build_vit(request.architecture, image_size=size, seed=seed, dropout=dropout, drop_path=drop_path)
 
 
-def _fill_from(path: Path, encoder: Startable, request: _Request) -> tuple[LoadReport, str]:
-    """Fills the encoder from a file and, where that falls short, from its companion."""
+def _fill_from(path: Path, build: Callable[[], Startable], request: _Request) -> tuple[LoadReport, str, Startable]:
+    """Builds an encoder and fills it from a file and, where that falls short, from its companion."""
     from adapters.checkpoint import fill, with_companion
 
     card = request.card
-    with ThreadPoolExecutor(1) as other:  # the checksum is one pass over the file, reading it another
-        checksum = other.submit(_checked_hash, card, path)
-        main, owned = _main_file(path, card)
+    # The checksum is one pass over the file, reading it another; the encoder is built meanwhile.
+    with ThreadPoolExecutor(2) as others:
+        reading = others.submit(_main_file, path, card)
+        checksum = others.submit(_checked_hash, card, path)
+        encoder = build()
+        main, owned = reading.result()
         converted, borrowed = main, tuple[str, ...]()
         if card.companion is not None and _falls_short(main, encoder):
             companion = companion_file(card, path)
@@ -133,7 +137,7 @@ def _fill_from(path: Path, encoder: Startable, request: _Request) -> tuple[LoadR
         if card.companion is not None and report.borrowed:
             note = f"{len(report.borrowed)} of {len(report.matched)} tensors come from {card.companion.filename}"
             report = replace(report, notes=(*report.notes, note))
-        return report, checksum.result()
+        return report, checksum.result(), encoder
 
 
 def _main_file(path: Path, card: ModelCard) -> tuple[Converted, bool]:

@@ -1,4 +1,4 @@
-"""`make bench`, or `python -m tests.bench training-step --turns 20`."""
+"""`make bench`, or `python -m tests.bench training-step --turns 20`; `ladder` is scores, not seconds."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import json
 import sys
 
 from tests.bench.interleave import Timing
+from tests.bench.ladder.climb import print_ladder
 from tests.bench.measurements import MEASUREMENTS
+
+LADDER = "ladder"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*MEASUREMENTS, []], help="which; default: all")
+    parser.add_argument("names", nargs="*", choices=[*MEASUREMENTS, LADDER, []], help="which; default: all")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = {}
-    for name in arguments.names or MEASUREMENTS:
+    for name in arguments.names or [*MEASUREMENTS, LADDER]:
+        if name == LADDER:
+            print_ladder("mini", seeds=(0,), networks=True, as_json=arguments.json)
+            continue
         measure, peer = MEASUREMENTS[name]
         print(f"{name}: {measure.__doc__}", file=sys.stderr)
         timings = measure(arguments.turns)
         found[name] = {work: _row(timing, timings[peer]) for work, timing in timings.items()}
         if not arguments.json:
             _print(timings, peer)
-    if arguments.json:
+    if arguments.json and found:
         print(json.dumps(found, indent=2))
 
 

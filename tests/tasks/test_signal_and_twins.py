@@ -23,7 +23,7 @@ DATASETS = ("fusar_air", "fusar_ship", "sar_acd")
 
 
 def world_data(dataset: str) -> ClassificationData:
-    return build(read_index(DataSource(dataset, default_world("mini") / dataset)))
+    return build(read_index(DataSource(dataset, default_world("mini", datasets=[dataset]) / dataset)))
 
 
 def measured(

@@ -47,6 +47,8 @@ class Rung:
     """The most that one and the same answer to every test question can reach, where there are many answers."""
     binomial: bool = True
     """Whether the score is a share of items that are right."""
+    network: float | None = None
+    """A tiny ViT from scratch (rung 2), where the task can be trained and it was asked for."""
 
     @property
     def trivial(self) -> float:
@@ -128,11 +130,13 @@ def shuffled(values: Sequence[T], twin: Twin, name: str) -> list[T]:
 
 def table(rungs: Sequence[Rung]) -> str:
     """All rungs as text."""
-    heads = ("task", "data set", "metric", "chance", "majority", "simple", "oracle", "ceiling", "items")
+    heads = ("task", "data set", "metric", "chance", "majority", "simple", "vit", "oracle", "ceiling", "items")
     rows = [
         (
             *(r.task, r.dataset, r.metric),
-            *(f"{value:.1f}" for value in (r.chance, r.majority, r.simple, r.oracle, r.ceiling)),
+            *(f"{value:.1f}" for value in (r.chance, r.majority, r.simple)),
+            "-" if r.network is None else f"{r.network:.1f}",
+            *(f"{value:.1f}" for value in (r.oracle, r.ceiling)),
             str(r.items),
         )
         for r in rungs

@@ -24,8 +24,8 @@ CHIPS = ("fusar_air", "fusar_ship", "sar_acd")
 BOXES = {"fusar_air_sense": "agnostic", "fusar_ship_sense": "agnostic", "sar_aircraft_few": "aircraft7"}
 
 
-def classification(world: Path, dataset: str, twin: Twin = "none") -> Rung:
-    """Top-1 of simple features; the oracle reads the type of the chip's target."""
+def classification(world: Path, dataset: str, twin: Twin = "none", *, network: bool = False) -> Rung:
+    """Top-1 of simple features and, if asked for, of a tiny ViT; the oracle reads the type of the chip's target."""
     found = parts(world, dataset)
     classes = found.index.classes
     labels = shuffled([entry.label for entry in found.train], twin, dataset)
@@ -45,7 +45,26 @@ def classification(world: Path, dataset: str, twin: Twin = "none") -> Rung:
         simple=100 * float((ranks(scores, truth) < 1).mean()),
         oracle=100 * float((ranks(told, truth) < 1).mean()),
         items=len(truth),
+        network=_tiny_vit(world, dataset, twin) if network else None,
     )
+
+
+def _tiny_vit(world: Path, dataset: str, twin: Twin) -> float | None:
+    """The small encoder of the catalogue, trained from scratch under the mini profile."""
+    from adapters.load import load
+    from adapters.registry import catalog
+    from tasks.classification.data import build, truth_of
+    from tasks.classification.fit import fit_and_predict
+    from tasks.classification.score import score
+    from tasks.protocol import ClassificationSettings, task_settings
+
+    settings = task_settings("mini", "classification", "mini")
+    assert isinstance(settings, ClassificationSettings)
+    data = build(parts(world, dataset).index)
+    loaded = load(catalog()["random-mini"], image_size=settings.image_size, seed=0)
+    outcome = fit_and_predict(loaded, data, settings, seed=0, twin=twin)  # type: ignore[arg-type]
+    value: float | None = score(outcome.predictions, truth_of(data))["metrics"]["top1"].value
+    return value
 
 
 def size_alone(world: Path) -> float:
