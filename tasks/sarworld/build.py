@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ BUILDING = "building.json"
 _LOCK = ".building.lock"
 _NOTE = "Synthetic SAR: invented scenes and targets, no claim of fidelity."
 _PIXELS_PER_CALL = 16 * 64 * 64  # few enough that progress is seen, many enough that passing them on costs nothing
+_PIXELS_WORTH_A_PROCESS = 2_000_000
+"""Of a data set: to draw fewer takes no longer than to start a process, about two seconds."""
 _SPARE_BYTES = 50_000_000
 """Room that a build leaves on the disk."""
 
@@ -117,8 +120,9 @@ def build(
             missing = [name for name in wanted if not _is_complete(root, name, identity)]
             if missing or not (root / MARKER).exists():
                 write_json(root / BUILDING, identity)
-                for name in missing:
-                    written += _build_dataset(root, name, identity, workers, progress)
+                with _Workers(workers) as drawing:
+                    for name in missing:
+                        written += _build_dataset(root, name, identity, drawing, progress)
                 write_json(root / MARKER, _marker(identity, "all", {"datasets": _complete_datasets(root, identity)}))
                 (root / BUILDING).unlink()
     complete = _complete_datasets(root, identity)
@@ -250,7 +254,7 @@ def _named(identity: dict[str, Any]) -> str:
     return f"version {identity['world_version']}, size {identity['size']}, seed {identity['seed']}{more}"
 
 
-def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int, progress: Progress) -> int:
+def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: _Workers, progress: Progress) -> int:
     size, seed = identity["size"], identity["seed"]
     folder = root / folder_of(name)
     for partial_file in folder.rglob(f"{TEMPORARY_PREFIX}*"):
@@ -262,7 +266,7 @@ def _build_dataset(root: Path, name: str, identity: dict[str, Any], workers: int
     rows: dict[str, dict[str, Any]] = {}
     written = 0
     write = partial(_write_items, folder, seed, identity["utm"])
-    for batch, count in _drawn(write, _batches(items), workers):
+    for batch, count in workers.drawn(write, _batches(items)):
         rows |= batch
         written += count
         progress(len(rows), len(items), f"rendering {name}")
@@ -282,13 +286,31 @@ def _batches(items: Sequence[Item]) -> list[list[Item]]:
 Batch = tuple[dict[str, dict[str, Any]], int]
 
 
-def _drawn(write: Callable[[list[Item]], Batch], batches: list[list[Item]], workers: int) -> Iterator[Batch]:
-    if workers == 1 or len(batches) < 2:
-        yield from map(write, batches)
-        return
-    # Spawned, not forked: the caller may hold threads and locks of its numeric libraries.
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(batches))) as pool:
-        yield from pool.imap_unordered(write, batches)
+class _Workers:
+    """Processes that draw, started when there is enough to do for them and kept for all data sets."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool.join()
+
+    def drawn(self, write: Callable[[list[Item]], Batch], batches: list[list[Item]]) -> Iterator[Batch]:
+        """The results of all batches, in any order."""
+        pixels = sum(len(batch) * batch[0].grid.side_px ** 2 for batch in batches)
+        if self._count == 1 or (self._pool is None and pixels < _PIXELS_WORTH_A_PROCESS):
+            yield from map(write, batches)
+            return
+        if self._pool is None:
+            # Spawned, not forked: the caller may hold threads and locks of its numeric libraries.
+            self._pool = multiprocessing.get_context("spawn").Pool(self._count)
+        yield from self._pool.imap_unordered(write, batches)
 
 
 def _write_items(folder: Path, seed: int, utm: bool, items: list[Item]) -> Batch:

@@ -109,7 +109,10 @@ def test_info_counts_what_is_there_and_a_second_build_writes_nothing(world: Path
     assert before == {path: path.stat().st_mtime_ns for path in world.rglob("*")}
 
 
-def test_workers_and_data_sets_built_one_by_one_change_nothing(world: Path, tmp_path: Path) -> None:
+def test_workers_and_data_sets_built_one_by_one_change_nothing(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "_PIXELS_WORTH_A_PROCESS", 0)  # so little would else be drawn by one
     root = tmp_path / "world"
     some = ["sar_acd", "fusar_map", "fusar_ship_sense"]
     build(root, "ci", datasets=some[:1], workers=2)
