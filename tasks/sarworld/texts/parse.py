@@ -203,11 +203,13 @@ def _cover_map(facts: Facts) -> Claim | None:
             claim[quadrant] = cover
     if rest is not None:
         claim.update({quadrant: rest for quadrant in QUADRANTS if quadrant not in claim})
-    return {quadrant: claim[quadrant] for quadrant in QUADRANTS} if len(claim) == len(QUADRANTS) else None
+    if len(claim) < len(QUADRANTS) or None in claim.values():  # a place without a cover states nothing
+        return None
+    return {quadrant: claim[quadrant] for quadrant in QUADRANTS}
 
 
 def _rest_before_cover(facts: Facts) -> Facts:
-    if facts[-1] == Fact("places", ()):
+    if len(facts) > 1 and facts[-1] == Fact("places", ()):
         return [*facts[:-2], facts[-1], facts[-2]]
     return facts
 

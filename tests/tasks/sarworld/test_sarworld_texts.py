@@ -414,6 +414,13 @@ def test_sentences_of_others_are_read_or_refused(domain: Domain, field: str, val
     assert parse_value(domain, field, value) == claim
 
 
+@pytest.mark.parametrize(
+    "value", ["elsewhere", "all four quarters", "elsewhere elsewhere", "all four quarters elsewhere"]
+)
+def test_places_without_a_cover_state_nothing(value: str) -> None:
+    assert parse_value("landform", "Location", value) is None
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_the_parser_answers_to_any_string(data: st.DataObject) -> None:
