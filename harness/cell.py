@@ -16,22 +16,21 @@ from foundation.files import pretty_json, write_bytes
 from foundation.hashing import hash_bytes
 from foundation.progress import Progress, silent
 from harness.keys import scoring_hash, settings_hash
-from harness.plan import PlannedCell, is_stale
+from harness.plan import PlannedCell, is_stale, prepare
 from harness.provenance import code_provenance
 from harness.request import RunRequest
 from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
 from results.store import CHECKPOINT, PREDICTIONS, Store, truth_name
-from tasks.classification.data import ClassificationData, build, truth_of
-from tasks.datasets import DataOptions, read_index
 from tasks.datasets.index import duplicates_across
-from tasks.protocol import ClassificationSettings, common_settings, load_profile
-from tasks.scoring import SCORERS, rescored
+from tasks.protocol import TaskSettings, common_settings
+from tasks.registry import get_task
+from tasks.scoring import rescored
+from tasks.task import Outcome, TaskData
 
 if TYPE_CHECKING:
     import torch
 
     from adapters.interface import LoadedModel
-    from tasks.classification.fit import Outcome
 
 
 @dataclass(frozen=True)
@@ -86,22 +85,21 @@ def rescore(store: Store, record: Record) -> Record:
 
 def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record:
     from adapters.load import load
-    from tasks.classification.fit import fit_and_predict
 
     planned, request = job.planned, job.request
-    assert planned.source is not None and isinstance(planned.settings, ClassificationSettings)
+    assert planned.source is not None and planned.settings is not None
+    task = get_task(planned.cell.task)
     started, clock = _now(), time.perf_counter()
     progress(0, 1, "reading data")
-    index = read_index(planned.source, DataOptions(request.label_maps.get(planned.cell.dataset), request.allow_bad))
-    data = build(index, ratio=load_profile(planned.cell.profile).split.ratio, limit=request.limit)
-    if index.data_hash != planned.key_parts["data"]:
-        raise CellError("the data changed while the run was going on", where=str(index.root), way_out="run again")
+    data = prepare(request, task.id, planned.source)
+    if data.index.data_hash != planned.key_parts["data"]:
+        raise CellError("the data changed while the run was going on", where=str(data.index.root), way_out="run again")
     settings, deviations = _fitted(planned)
     device = choose_device(request.device)
     progress(0, 1, "loading the model")
     loaded = load(
         planned.card,
-        image_size=settings.image_size,
+        image_size=settings.input_size,
         seed=planned.cell.seed,
         weights_root=request.weights_root,
         dropout=settings.encoder.dropout,
@@ -112,7 +110,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         raise CellError(
             "the weight file changed while the run was going on", where=planned.cell.model, way_out="run again"
         )
-    outcome = fit_and_predict(
+    outcome = task.fit_and_predict(
         loaded,
         data,
         settings,
@@ -125,10 +123,10 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
     )
     lines = b"".join(json.dumps(row).encode() + b"\n" for row in outcome.predictions)
     write_bytes(folder / PREDICTIONS, lines)
-    truth = truth_of(data)
+    truth = task.truth_of(data)
     provenance = _data_provenance(data, request)
     truth_file = write_truth(store, data, truth_name(provenance), truth)
-    scored = SCORERS[planned.cell.task](outcome.predictions, truth)
+    scored = task.score(outcome.predictions, truth)
     return Record(
         key=planned.key,
         key_parts=planned.key_parts,
@@ -171,7 +169,7 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def write_truth(store: Store, data: ClassificationData, name: str, truth: dict[str, Any]) -> FileReference:
+def write_truth(store: Store, data: TaskData, name: str, truth: dict[str, Any]) -> FileReference:
     """Writes the split lists and the truth once per data set and split."""
     content = pretty_json(truth)
     target = store.root / name
@@ -188,18 +186,18 @@ def fitting_size(size: int, patch: int) -> int:
     return size if patch <= 1 else max(patch, size // patch * patch)
 
 
-def _fitted(planned: PlannedCell) -> tuple[ClassificationSettings, tuple[str, ...]]:
+def _fitted(planned: PlannedCell) -> tuple[TaskSettings, tuple[str, ...]]:
     settings = planned.settings
-    assert isinstance(settings, ClassificationSettings)
+    assert settings is not None
     patch = planned.card.architecture.patch if planned.card.architecture else 0
-    size = fitting_size(settings.image_size, patch)
-    if size == settings.image_size:
+    size = fitting_size(settings.input_size, patch)
+    if size == settings.input_size:
         return settings, ()
-    note = f"input {size} x {size} instead of {settings.image_size}: the patch is {patch}"
-    return settings.model_copy(update={"image_size": size}), (note,)
+    note = f"input {size} x {size} instead of {settings.input_size}: the patch is {patch}"
+    return settings.resized(size), (note,)
 
 
-def _data_provenance(data: ClassificationData, request: RunRequest) -> DataProvenance:
+def _data_provenance(data: TaskData, request: RunRequest) -> DataProvenance:
     exact, near = duplicates_across(data.index, data.split.train, data.split.test)
     return DataProvenance(
         dataset=data.index.dataset,
@@ -208,11 +206,12 @@ def _data_provenance(data: ClassificationData, request: RunRequest) -> DataProve
         data_hash=data.index.data_hash,
         split_hash=data.split.hash,
         label_map=data.index.label_map,
+        choices=dict(data.index.choices),
         limit=request.limit if data.cut else None,
         twin=request.twin,
         classes=data.classes,
-        train_items=len(data.train),
-        test_items=len(data.test),
+        train_items=len(data.split.train),
+        test_items=len(data.split.test),
         train_counts=data.counts("train"),
         test_counts=data.counts("test"),
         dropped_classes=data.dropped_classes,
@@ -238,7 +237,7 @@ def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcom
     )
 
 
-def _data_warnings(data: ClassificationData, exact: int) -> tuple[str, ...]:
+def _data_warnings(data: TaskData, exact: int) -> tuple[str, ...]:
     found = []
     if data.index.bad:
         found.append(f"{len(data.index.bad)} unreadable images left out")

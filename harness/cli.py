@@ -35,6 +35,10 @@ WeightsRoot = Annotated[
         "--weights-root", help="folder of published weights; without it: FUSAR_KLIP_WEIGHTS, else in the cache"
     ),
 ]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option(help="e.g. fusar_ship=ship7; repeatable, and so are the other [DATA SET=]VALUE options"),
+]
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", help="folder of the real data sets; without it: the synthetic world")
 ]
@@ -70,7 +74,19 @@ def _with_request(name: str, *examples: str) -> Callable[[Callable[[RunRequest, 
                 list[Path] | None, typer.Option(help="TOML file with further model cards; repeatable")
             ] = None,
             world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
-            label_map: Annotated[list[str] | None, typer.Option(help="e.g. fusar_ship=ship7; repeatable")] = None,
+            label_map: LabelMap = None,
+            split: Annotated[list[str] | None, typer.Option(help="official or a ratio, e.g. fusar_map=7:3")] = None,
+            group: Annotated[
+                list[str] | None, typer.Option(help="what a split may not divide, e.g. fusar_map=scene")
+            ] = None,
+            pool: Annotated[list[str] | None, typer.Option(help="parts AIR-F trains with: train, trainval")] = None,
+            voc_origin: Annotated[list[str] | None, typer.Option(help="first pixel in VOC boxes: 0 or 1")] = None,
+            polarisation: Annotated[
+                list[str] | None, typer.Option("--polarisation", "--pol", help="each, pseudo, or one such as HH")
+            ] = None,
+            class_order: Annotated[
+                list[str] | None, typer.Option(help="classes of AIR-PolSAR-Seg in another order, with commas")
+            ] = None,
             allow_bad: Annotated[bool, typer.Option("--allow-bad", help="go on with many unreadable images")] = False,
             limit: Annotated[int | None, typer.Option(min=1, help="at most this many images per part")] = None,
             twin: Annotated[str, typer.Option(help="sanity twin: none, shuffled_labels, noise_images")] = "none",
@@ -97,7 +113,15 @@ def _with_request(name: str, *examples: str) -> Callable[[Callable[[RunRequest, 
                 out=out,
                 model_files=model_file,
                 world=world,
-                label_maps=label_map,
+                data_choices={
+                    "label_map": label_map,
+                    "split": split,
+                    "group": group,
+                    "pool": pool,
+                    "voc_origin": voc_origin,
+                    "polarisation": polarisation,
+                    "class_order": class_order,
+                },
                 allow_bad=allow_bad,
                 limit=limit,
                 twin=twin,
@@ -206,7 +230,7 @@ app.add_typer(data_app)
 def data_status(
     data_root: DataRoot = None,
     world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
-    label_map: Annotated[list[str] | None, typer.Option(help="e.g. fusar_ship=ship7; repeatable")] = None,
+    label_map: LabelMap = None,
     as_json: Json = False,
 ) -> None:
     """List every data set, real or synthetic, with counts, and what is missing."""

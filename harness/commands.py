@@ -260,7 +260,7 @@ def _print_left_out(plan: Plan) -> None:
     tasks = dict.fromkeys(cell.cell.task for cell in plan.cells if cell.state is State.NOT_BUILT)
     if tasks:
         print(f"tasks not built yet: {', '.join(tasks)}")
-    for dataset, state in plan.data.items():
+    for (_, dataset), state in plan.data.items():
         if state.data is None and not state.will_be_built:
             print(f"{dataset}: {state.broken or state.reason}", file=sys.stderr)
             if state.broken is None and state.way_out:

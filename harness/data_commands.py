@@ -9,7 +9,7 @@ from foundation.names import unknown_name
 from harness.data import WORLD_SIZES, BuildChoices, WorldChoice, build_world, overview
 from harness.display import show_progress
 from harness.printing import print_json, print_rows
-from harness.request import parse_label_maps
+from harness.request import parse_choices
 from tasks.sarworld.balance import fewest_images
 
 WORLDS = ("sarworld",)
@@ -20,7 +20,7 @@ def status(data_root: Path | None, world: str, label_maps: list[str], as_json: b
     if world not in WORLD_SIZES:
         raise unknown_name("size", world, WORLD_SIZES, see="harness data status --help")
     with show_progress(quiet=as_json) as progress:
-        found = overview(data_root, world, parse_label_maps(label_maps), progress)
+        found = overview(data_root, world, parse_choices("label-map", label_maps), progress)
     if as_json:
         print_json([state._asdict() for state in found])
         return 0

@@ -47,6 +47,7 @@ TRAINING_SOURCES = (
     "tasks/datasets/decode.py",
     "tasks/images.py",
     "tasks/optimiser.py",
+    "tasks/pixel_cache.py",
     "tasks/pixels.py",
     "tasks/schedule.py",
     "tasks/training.py",

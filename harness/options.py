@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from foundation.errors import UsageError
 from foundation.names import unknown_name
-from harness.request import RunRequest, check_profile, parse_label_maps, parse_seeds
+from harness.request import RunRequest, check_profile, parse_choices, parse_seeds
 
 _CHOICES = {
     "world": ("ci", "mini", "default"),
@@ -30,7 +31,7 @@ def make_request(
     out: Path,
     model_files: list[Path] | None,
     world: str,
-    label_maps: list[str] | None,
+    data_choices: Mapping[str, list[str] | None],
     allow_bad: bool,
     limit: int | None,
     twin: str,
@@ -57,7 +58,9 @@ def make_request(
                 "weights_root": weights_root,
                 "out": out,
                 "world": world,
-                "label_maps": parse_label_maps(label_maps or []),
+                "data_choices": {
+                    option: parse_choices(option.replace("_", "-"), items) for option, items in data_choices.items() if items
+                },
                 "allow_bad": allow_bad,
                 "limit": limit,
                 "twin": twin,

@@ -25,9 +25,10 @@ from harness.request import RunRequest, check_profile
 from results.record import CellId, Failure, Record
 from results.store import Store
 from tasks.catalog import DATASETS, TASKS, select_columns
-from tasks.classification.data import ClassificationData, build
-from tasks.datasets import DataOptions, DataSource, find_source, read_index
-from tasks.protocol import TaskSettings, load_profile, task_settings
+from tasks.datasets import DataSource, find_source, read_index
+from tasks.protocol import TaskSettings, common_settings, load_profile, task_settings
+from tasks.registry import get_task
+from tasks.task import TaskData
 
 
 class State(StrEnum):
@@ -65,18 +66,19 @@ class PlannedCell:
 
     @property
     def work(self) -> float:
-        """How long it takes in relation to the others: images seen, or little for fixed features."""
+        """How long it takes in relation to the others: pixels seen, or little for fixed features."""
         if self.settings is None or self.card.architecture is None or self.card.architecture.kind == "features":
             return 200.0 + self.train_items
-        return 200.0 + float(self.train_items * self.settings.training.epochs)
+        tokens = (self.settings.input_size / 64) ** 2
+        return 200.0 + self.train_items * self.settings.training.epochs * tokens
 
 
 @dataclass(frozen=True)
 class DataState:
-    """What is known of one data set of the request."""
+    """What is known of one data set of the request, prepared for one task."""
 
     dataset: str
-    data: ClassificationData | None = None
+    data: TaskData | None = None
     source: DataSource | None = None
     reason: str = ""
     way_out: str = ""
@@ -93,7 +95,8 @@ class Plan:
     cards: tuple[ModelCard, ...]
     weights: dict[str, WeightState]
     cells: tuple[PlannedCell, ...]
-    data: dict[str, DataState]
+    data: dict[tuple[str, str], DataState]
+    """By task and data set."""
 
     def runnable(self) -> list[PlannedCell]:
         """Cells that a run would compute."""
@@ -114,7 +117,7 @@ def make_plan(request: RunRequest, *, build_world: bool, progress: Progress = si
     weights = {card.id: weight_state(card, request.weights_root) for card in cards}
     _refuse_named_but_missing(request, cards, weights)
     data = {
-        dataset: _data_state(request, dataset, build_world=build_world, progress=progress)
+        (task, dataset): _data_state(request, task, dataset, build_world=build_world, progress=progress)
         for task, dataset in columns
         if TASKS[task].built
     }
@@ -126,7 +129,7 @@ def make_plan(request: RunRequest, *, build_world: bool, progress: Progress = si
             CellId(task=task, dataset=dataset, model=card.id, profile=request.profile, seed=seed),
             card,
             weights[card.id],
-            data.get(dataset),
+            data.get((task, dataset)),
         )
         for task, dataset in columns
         for card in cards
@@ -165,8 +168,16 @@ def _refuse_named_but_missing(
             )
 
 
-def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progress: Progress) -> DataState:
-    options = DataOptions(request.label_maps.get(dataset), request.allow_bad)
+def prepare(request: RunRequest, task: str, source: DataSource, progress: Progress = silent) -> TaskData:
+    """Both parts of a data set as a task of this request learns and tests with; the same for every backbone."""
+    index = read_index(source, request.data_options(source.dataset), progress)
+    settings = common_settings(request.profile, task)
+    ratio = load_profile(request.profile).split.ratio
+    data: TaskData = get_task(task).build(index, settings, ratio=ratio, limit=request.limit)
+    return data
+
+
+def _data_state(request: RunRequest, task: str, dataset: str, *, build_world: bool, progress: Progress) -> DataState:
     if request.data_root is None:
         from tasks.sarworld.cache import default_world, default_world_path, is_built
 
@@ -190,8 +201,7 @@ def _data_state(request: RunRequest, dataset: str, *, build_world: bool, progres
                 raise
             return DataState(dataset, reason=error.what, way_out=error.way_out)
     try:
-        index = read_index(source, options, progress)
-        data = build(index, ratio=load_profile(request.profile).split.ratio, limit=request.limit)
+        data = prepare(request, task, source, progress)
     except UsageError:
         raise
     except BenchError as error:
@@ -248,7 +258,7 @@ def _planned(
         key_parts=parts,
         weights_hash=found_hash,
         load_mode=mode,
-        train_items=len(data.data.train),
+        train_items=len(data.data.split.train),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from adapters.interface import LoadMode
 from foundation.errors import UsageError
 from foundation.names import unknown_name
 from tasks.catalog import DATASETS
+from tasks.datasets.options import DataOptions, data_options
 from tasks.protocol import PROFILES
 
 WorldSize = Literal["ci", "mini", "default"]
@@ -31,7 +31,9 @@ class RunRequest(BaseModel):
     weights_root: Path | None = Field(default=None, description="published weights")
     out: Path = Field(default=Path("runs"), description="where records go")
     world: WorldSize = Field(default="mini", description="size of the synthetic world")
-    label_maps: dict[str, str] = Field(default_factory=dict, description="data set to label map")
+    data_choices: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="option of the readers to its value per data set; '' for all data sets"
+    )
     allow_bad: bool = Field(default=False, description="go on with more than 1 % unreadable images")
     limit: int | None = Field(default=None, ge=1, description="at most this many images per part")
     twin: Literal["none", "shuffled_labels", "noise_images"] = Field(default="none", description="sanity twin")
@@ -39,6 +41,16 @@ class RunRequest(BaseModel):
     jobs: int = Field(default=1, ge=1, description="cells at a time")
     threads: int = Field(default=1, ge=1, description="threads per cell on the CPU")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where cells run")
+
+    def data_options(self, dataset: str) -> DataOptions:
+        """How one data set is read; what was said for it goes before what was said for all."""
+        chosen = {
+            option: values[name]
+            for option, values in self.data_choices.items()
+            for name in ("", dataset)
+            if name in values
+        }
+        return data_options(chosen, allow_bad=self.allow_bad)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -56,16 +68,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(seeds))
 
 
-def parse_label_maps(items: Mapping[str, str] | list[str]) -> dict[str, str]:
-    """`fusar_ship=ship7`, any number of them."""
+def parse_choices(option: str, items: list[str]) -> dict[str, str]:
+    """`scene` for every data set that knows the option, `fusar_map=scene` for one; any number of them."""
     chosen: dict[str, str] = {}
     for item in items:
-        dataset, equals, label_map = item.partition("=")
-        if not equals or not label_map:
+        dataset, equals, value = item.rpartition("=")
+        if option == "label-map" and not (dataset and value):
             raise UsageError(f"not a label map: {item!r}", way_out="write --label-map fusar_ship=ship7")
-        if dataset not in DATASETS:
+        if not value or (equals and not dataset):
+            raise UsageError(f"not a value of --{option}: {item!r}", way_out=f"write --{option} [DATA SET=]VALUE")
+        if dataset and dataset not in DATASETS:
             raise unknown_name("data set", dataset, DATASETS, see="harness list tasks")
-        chosen[dataset] = label_map
+        chosen[dataset] = value
     return chosen
 
 

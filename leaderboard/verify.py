@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from foundation.errors import CheckError, MissingError
+from foundation.errors import CheckError, MissingError, UsageError
 from foundation.hashing import hash_bytes, hash_file, hash_value
 from leaderboard.container import Container, Limits, open_container
 from leaderboard.submission import (
@@ -30,7 +30,7 @@ from leaderboard.submission import (
 from results.record import SCHEMA_VERSION as RECORD_SCHEMA_VERSION
 from results.record import Record
 from results.store import PREDICTIONS, RECORD, truth_name
-from tasks.scoring import SCORERS
+from tasks.registry import get_task
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -147,13 +147,14 @@ class _Examination:
             return record
         for what in _false_claims(record, truth):
             self.find("truth", where, what)
-        scorer = SCORERS.get(record.cell.task)
-        if scorer is None:
-            self.find("score", where, f"no scorer for the task {record.cell.task!r}")
+        try:
+            score = get_task(record.cell.task).score
+        except UsageError as error:
+            self.find("score", where, error.what)
             return record
         try:
             lines = container.read(entry.predictions.name).splitlines()
-            scored = scorer([json.loads(line) for line in lines], truth)
+            scored = score([json.loads(line) for line in lines], truth)
         except Exception as error:  # whatever a stranger's file makes a scorer do, it is the file's fault
             self.find("score", where, f"cannot be scored: {type(error).__name__}: {error}")
             return record

@@ -74,6 +74,7 @@ class DataProvenance(_Data):
     data_hash: str = Field(description="SHA-256 over the names and contents of the files read")
     split_hash: str = Field(description="SHA-256 over the train and test lists")
     label_map: str = Field(default="", description="label map in force, where the data set has several")
+    choices: dict[str, str] = Field(default_factory=dict, description="how the data set was read: options in force")
     limit: int | None = Field(default=None, description="at most this many images per part; None: all")
     twin: Literal["none", "shuffled_labels", "noise_images"] = Field(
         default="none", description="sanity twin: what was destroyed on purpose; must score at chance"
@@ -81,8 +82,8 @@ class DataProvenance(_Data):
     classes: tuple[str, ...] = Field(default=(), description="class names in index order")
     train_items: int = Field(ge=0, description="images used for training")
     test_items: int = Field(ge=0, description="images scored")
-    train_counts: tuple[int, ...] = Field(default=(), description="training images per class")
-    test_counts: tuple[int, ...] = Field(default=(), description="test images per class")
+    train_counts: tuple[int, ...] = Field(default=(), description="training images, boxes or pixels per class")
+    test_counts: tuple[int, ...] = Field(default=(), description="test images, boxes or pixels per class")
     dropped_classes: tuple[str, ...] = Field(default=(), description="classes with fewer than five images")
     bad_files: tuple[str, ...] = Field(default=(), description="files that could not be read, with the reason")
     near_duplicates_across: int | None = Field(default=None, description="near-duplicate pairs across the parts")

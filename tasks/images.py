@@ -9,12 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.cache import cache_root
-from foundation.files import exclusive, write_atomic
-from foundation.hashing import hash_lines, hash_sources
 from foundation.progress import Progress, silent
 from tasks.datasets.decode import read_grey
-from tasks.datasets.index import decoding_hash
+from tasks.pixel_cache import cached_array
 
 Grey = NDArray[np.uint8]
 
@@ -40,30 +37,15 @@ def centre_square(grey: Grey, size: int) -> Grey:
 
 def load_squares(sources: Sequence[ImageSource], size: int, progress: Progress = silent) -> Grey:
     """All images as one read-only array [N, size, size], decoded only where the cache does not have them."""
-    made_by = [decoding_hash(), hash_sources([Path(__file__)])]
-    name = hash_lines([*made_by, str(size), *(source.pixel_hash for source in sources)])
-    path = cache_root() / "images" / f"{name[:24]}-{size}.npy"
-    shape = (len(sources), size, size)
-    with exclusive(path.with_suffix(".lock")):
-        if path.exists():
-            try:
-                return _stored(path, shape)
-            except (OSError, ValueError, EOFError):
-                path.unlink(missing_ok=True)  # damaged: it can be made again
-        squares = np.empty(shape, dtype=np.uint8)
+
+    def fill(squares: Grey) -> None:
         for done, source in enumerate(sources):
             if done % 50 == 0:
                 progress(done, len(sources), "decoding")
             squares[done] = centre_square(read_grey(source.path), size)
-        write_atomic(path, lambda stream: np.save(stream, squares))
-        return _stored(path, shape)
 
-
-def _stored(path: Path, shape: tuple[int, int, int]) -> Grey:
-    loaded: Grey = np.load(path, mmap_mode="r")
-    if loaded.shape != shape or loaded.dtype != np.uint8:
-        raise ValueError(f"holds {loaded.dtype} of shape {loaded.shape}")
-    return loaded
+    hashes = [source.pixel_hash for source in sources]
+    return cached_array("squares", hashes, (len(sources), size, size), fill, sources=[Path(__file__)])
 
 
 def load_originals(sources: Sequence[ImageSource], progress: Progress = silent) -> list[Grey]:

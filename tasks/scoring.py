@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from foundation.errors import CellError
 from foundation.hashing import hash_file
 from results.record import FileReference, Record
-from tasks.classification.score import score as score_classification
-
-Scorer = Callable[[Sequence[dict[str, Any]], dict[str, Any]], dict[str, Any]]
-
-SCORERS: dict[str, Scorer] = {"classification": score_classification}
-"""Task id to the pure function (predictions, truth) -> metrics, baselines, details, warnings."""
+from tasks.registry import get_task
 
 
 def rescored(record: Record, folder: Path, runs: Path) -> Record:
@@ -28,7 +21,7 @@ def rescored(record: Record, folder: Path, runs: Path) -> Record:
     """
     predictions = [json.loads(line) for line in _checked(folder, record.predictions).splitlines()]
     truth = json.loads(_checked(runs, record.truth))
-    found = SCORERS[record.cell.task](predictions, truth)
+    found = get_task(record.cell.task).score(predictions, truth)
     kept = {name: value for name, value in record.details.items() if name not in found["details"]}
     return record.model_copy(
         update={

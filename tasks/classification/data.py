@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from foundation.errors import MissingError
 from tasks.datasets.catalogue import READERS
 from tasks.datasets.index import DatasetIndex
 from tasks.splits import Item, Split, split
-
-Twin = Literal["none", "shuffled_labels", "noise_images"]
-"""Sanity twins: what is destroyed on purpose; either must bring every model down to chance."""
+from tasks.task import Part, Row
 
 
 class Chip(NamedTuple):
@@ -38,13 +36,19 @@ class ClassificationData:
     cut: bool = False
     """A limit left images out."""
 
-    def counts(self, part: Literal["train", "test"]) -> tuple[int, ...]:
+    def counts(self, part: Part) -> tuple[int, ...]:
         """Images per class."""
         found = Counter(chip.label for chip in (self.train if part == "train" else self.test))
         return tuple(found[label] for label in range(len(self.classes)))
 
 
-def build(index: DatasetIndex, *, ratio: tuple[int, int] = (4, 1), limit: int | None = None) -> ClassificationData:
+def build(
+    index: DatasetIndex,
+    _settings: object = None,
+    *,
+    ratio: tuple[int, int] = (4, 1),
+    limit: int | None = None,
+) -> ClassificationData:
     """Splits an index by the common rule and numbers the classes that remain."""
     units = _units(index)
     items = [Item(image.image_id, units[image.image_id], image.label) for image in index.images]
@@ -77,7 +81,7 @@ def build(index: DatasetIndex, *, ratio: tuple[int, int] = (4, 1), limit: int | 
     )
 
 
-def truth_of(data: ClassificationData) -> dict[str, Any]:
+def truth_of(data: ClassificationData) -> Row:
     """What predictions are scored against, and which data it belongs to; enough to score without the data set."""
     return {
         "dataset": data.index.dataset,

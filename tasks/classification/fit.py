@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -21,27 +20,15 @@ from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.augment import augment
 from tasks.baselines.features import LinearClassifier
-from tasks.classification.data import Chip, ClassificationData, Twin
+from tasks.classification.data import Chip, ClassificationData
 from tasks.images import Grey, ImageSource, load_originals, load_squares
 from tasks.lookahead import lookahead
 from tasks.optimiser import build_optimiser
 from tasks.protocol.settings import ClassificationSettings
+from tasks.task import Outcome, Twin
 from tasks.training import accumulate, autocast, resolve_precision, train
 
 PREDICT_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a fitted model says of the test images, and how the fitting went."""
-
-    predictions: list[dict[str, Any]]
-    losses: list[float]
-    parameters: int
-    precision: str
-    earlier_seconds: float
-    resumed_from_epoch: int | None
-    warnings: list[str]
 
 
 class Batch(NamedTuple):

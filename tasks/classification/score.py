@@ -13,6 +13,7 @@ from foundation.errors import CheckError
 from foundation.seeds import derive_seed
 from results.record import Baselines, Metric
 from results.statistics import bootstrap, wilson
+from tasks.task import Row, Scored
 
 Scores = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
@@ -49,7 +50,7 @@ def confusion(scores: Scores, labels: Labels) -> tuple[NDArray[np.int64], int]:
     return matrix, int((~answered).sum())
 
 
-def score(predictions: Sequence[dict[str, Any]], truth: dict[str, Any]) -> dict[str, Any]:
+def score(predictions: Sequence[Row], truth: Row) -> Scored:
     """Metrics, baselines, details and warnings of one cell."""
     scores, labels = _aligned(predictions, truth)
     classes = list(truth["classes"])

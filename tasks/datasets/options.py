@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from foundation.errors import UsageError
 
@@ -28,6 +28,22 @@ class DataOptions(NamedTuple):
     """AIR-PolSAR-Seg: `each`, `pseudo` or `HH` (section 5.3)."""
     class_order: tuple[str, ...] = ()
     """AIR-PolSAR-Seg: the classes in another order than the default of section 5.3."""
+
+
+TEXT_OPTIONS = ("label_map", "split", "group", "pool", "voc_origin", "polarisation", "class_order")
+"""Options that a user gives as text, by their names here."""
+
+
+def data_options(chosen: Mapping[str, str], *, allow_bad: bool = False) -> DataOptions:
+    """The options from what a user wrote; what was not written keeps its default."""
+    values: dict[str, Any] = dict(chosen)
+    if "voc_origin" in values:
+        if values["voc_origin"] not in ("0", "1"):
+            raise UsageError(f"not an origin of boxes: {values['voc_origin']!r}", way_out="choose --voc-origin 0 or 1")
+        values["voc_origin"] = int(values["voc_origin"])
+    if "class_order" in values:
+        values["class_order"] = tuple(name.strip() for name in values["class_order"].split(","))
+    return DataOptions(allow_bad=allow_bad, **values)
 
 
 def require_choice(option: str, value: object, known: Collection[object], dataset: str) -> None:

@@ -6,7 +6,7 @@ options that are off: what trains a model is written down in full.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -115,6 +115,15 @@ class ClassificationSettings(_Settings):
     )
     label_smoothing: float = Field(ge=0, lt=1)
 
+    @property
+    def input_size(self) -> int:
+        """Side of what the encoder sees."""
+        return self.image_size
+
+    def resized(self, size: int) -> ClassificationSettings:
+        """The same for another size of the input."""
+        return self.model_copy(update={"image_size": size})
+
 
 class DetectionSettings(_Settings):
     """Section 4.1 of the task specification."""
@@ -154,6 +163,15 @@ class DetectionSettings(_Settings):
     test_detections: int
     few_shot_share: float = Field(gt=0, le=1, description="AIR-F: share of the training pool that is kept")
 
+    @property
+    def input_size(self) -> int:
+        """Side of what the encoder sees."""
+        return self.image_size
+
+    def resized(self, size: int) -> DetectionSettings:
+        """The same for another size of the input."""
+        return self.model_copy(update={"image_size": size})
+
 
 class SegmentationSettings(_Settings):
     """Section 5.1 of the task specification."""
@@ -168,6 +186,15 @@ class SegmentationSettings(_Settings):
     decoder_dropout: float = Field(ge=0, lt=1)
     ignore_label: int
 
+    @property
+    def input_size(self) -> int:
+        """Side of what the encoder sees."""
+        return self.tile
+
+    def resized(self, size: int) -> SegmentationSettings:
+        """The same for another size of the input; no pixel falls between smaller tiles."""
+        return self.model_copy(update={"tile": size, "stride": min(self.stride, size)})
+
 
 class _LanguageSettings(_Settings):
     training: TrainingSettings
@@ -178,6 +205,15 @@ class _LanguageSettings(_Settings):
     max_tokens: int = Field(ge=1, description="word pieces of a text, Table 5")
     intensity_jitter: float = Field(ge=0, description="the only augmentation that cannot falsify a position")
     init_text: Literal["bert", "model"] = Field(description="initialisation of the parts that are not visual")
+
+    @property
+    def input_size(self) -> int:
+        """Side of what the encoder sees."""
+        return self.image_size
+
+    def resized(self, size: int) -> Self:
+        """The same for another size of the input."""
+        return self.model_copy(update={"image_size": size})
 
 
 class RetrievalSettings(_LanguageSettings):

@@ -207,6 +207,9 @@ HARMLESS = {
     "tasks/protocol/load.py",
     "tasks/protocol/settings.py",  # values are keyed by the settings' hash
     "tasks/splits.py",  # keyed by the split's hash
+    "tasks/task.py",  # types
+    "results/__init__.py",
+    "results/record.py",
 }
 """Sources that a classification imports and that act only through what the key holds anyway."""
 

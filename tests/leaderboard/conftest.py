@@ -26,7 +26,7 @@ from results.record import (
     Record,
 )
 from results.store import PREDICTIONS, Store, truth_name
-from tasks.scoring import SCORERS
+from tasks.registry import get_task
 
 CLASSES = ("A220", "A330", "Boeing737", "Boeing787")
 TEST_ITEMS = 24
@@ -77,7 +77,7 @@ class Runs:
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in answers)
         settings = {"epochs": epochs}
         parts = _key_parts(cell, provenance, settings)
-        scored = SCORERS["classification"](answers, truth)
+        scored = get_task("classification").score(answers, truth)
         record = Record(
             key=hash_value(parts),
             key_parts=parts,
@@ -187,7 +187,7 @@ class Forger:
             record = json.loads(self.files[name])
             lines = self.files[name.replace("record.json", PREDICTIONS)].splitlines()
             truth = json.loads(self.files[record["truth"]["name"]])
-            scored = SCORERS["classification"]([json.loads(line) for line in lines], truth)
+            scored = get_task("classification").score([json.loads(line) for line in lines], truth)
             record["metrics"] = {key: metric.model_dump() for key, metric in scored["metrics"].items()}
             record["baselines"] = scored["baselines"].model_dump()
             record["details"] |= scored["details"]

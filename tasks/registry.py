@@ -1,0 +1,55 @@
+"""The tasks that can be run, by name: where the parts of each are.
+
+A part is imported when it is asked for: planning needs `data`, a leaderboard `score`, and only `fit` brings torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple, cast
+
+from foundation.errors import UsageError
+from tasks.catalog import TASKS
+from tasks.task import Build, FitAndPredict, Row, Score, TaskData
+
+
+class Task(NamedTuple):
+    """One task that is built."""
+
+    id: str
+    package: str
+
+    @property
+    def build(self) -> Build:
+        """From an index to both parts."""
+        return cast(Build, self._part("data").build)
+
+    def truth_of(self, data: TaskData) -> Row:
+        """What predictions are scored against, and which data it belongs to; enough to score without the data set."""
+        return cast(Row, self._part("data").truth_of(data))
+
+    @property
+    def fit_and_predict(self) -> FitAndPredict:
+        """Learns and answers."""
+        return cast(FitAndPredict, self._part("fit").fit_and_predict)
+
+    @property
+    def score(self) -> Score:
+        """From predictions and truth to metrics."""
+        return cast(Score, self._part("score").score)
+
+    def _part(self, name: str) -> Any:
+        return import_module(f"{self.package}.{name}")
+
+
+_PACKAGES = {
+    "classification": "tasks.classification",
+}
+
+
+def get_task(name: str) -> Task:
+    """A task by its id."""
+    if name not in _PACKAGES:
+        what = f"{TASKS[name].title} is not built yet" if name in TASKS else f"there is no task {name!r}"
+        raise UsageError(what, way_out="see harness list tasks")
+    return Task(name, _PACKAGES[name])
