@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo 'python -m venv failed; on Debian or Ubuntu: apt install python3-venv'; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	@$(BIN)/uv pip install --system-certs --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
+	@$(BIN)/uv pip install --system-certs --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,openmmlab]'
 	@touch $(READY)
 
 clean:              ## removes the environment and caches of tools, never results

@@ -23,7 +23,7 @@ from results.record import DataProvenance, Execution, FileReference, ModelProven
 from results.store import CHECKPOINT, PREDICTIONS, Store, truth_name
 from tasks.datasets.index import duplicates_across
 from tasks.protocol import TaskSettings, common_settings
-from tasks.registry import get_task
+from tasks.registry import Task, get_task
 from tasks.scoring import rescored
 from tasks.task import Outcome, TaskData
 
@@ -88,7 +88,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
 
     planned, request = job.planned, job.request
     assert planned.source is not None and planned.settings is not None
-    task = get_task(planned.cell.task)
+    task = get_task(planned.cell.task, request.implementation)
     started, clock = _now(), time.perf_counter()
     progress(0, 1, "reading data")
     data = prepare(request, task.id, planned.source)
@@ -140,7 +140,8 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         common_settings_hash=settings_hash(common_settings(planned.cell.profile, planned.cell.task)),
         data=provenance,
         model=_model_provenance(planned, loaded, outcome),
-        code=code_provenance(planned.cell.task),
+        code=code_provenance(task.id, task.implementation),
+        implementation=_implementation(task),
         predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
         truth=truth_file,
         warnings=_data_warnings(data, provenance.exact_duplicates_across or 0),
@@ -241,13 +242,17 @@ def _data_warnings(data: TaskData, exact: int) -> tuple[str, ...]:
     found = []
     if data.index.bad:
         found.append(f"{len(data.index.bad)} unreadable images left out")
-    absent = set(data.dropped_classes)
-    small = [data.index.classes[label] for label in data.split.dropped if data.index.classes[label] in absent]
     if exact:
         found.append(f"{exact} pairs of identical images across the training and the test part")
-    if small:
-        found.append(f"classes with fewer than five images left out: {', '.join(small)}")
-    return tuple(found)
+    return (*found, *data.warnings)
+
+
+def _implementation(task: Task) -> str:
+    if task.implementation == "own":
+        return task.implementation
+    from tasks.openmmlab.installation import require_openmmlab
+
+    return str(require_openmmlab())
 
 
 def _device_name(device: torch.device) -> str:

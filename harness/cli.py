@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foundation.commandline import run_app
+from harness import cli_options as options
+from harness.audit_commands import add_to
+from harness.cli_options import DataRoot, Json, LabelMap, Out, WeightsRoot, World, examples
 
 if TYPE_CHECKING:
     from harness.request import RunRequest
@@ -27,113 +30,52 @@ app = typer.Typer(
     "  harness report\n",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="machine-readable output on standard output")]
-Out = Annotated[Path, typer.Option("--out", help="folder of the records", show_default=True)]
-WeightsRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights-root", help="folder of published weights; without it: FUSAR_KLIP_WEIGHTS, else in the cache"
-    ),
-]
-LabelMap = Annotated[
-    list[str] | None,
-    typer.Option(help="e.g. fusar_ship=ship7; repeatable, and so are the other [DATA SET=]VALUE options"),
-]
-DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="folder of the real data sets; without it: the synthetic world")
-]
-
 
 def main() -> None:
     """Entry point: errors become messages and exit codes, never tracebacks."""
     run_app(app)
 
 
-def _examples(*lines: str) -> str:
-    """Examples below a command's options, kept line by line."""
-    return "Examples:\n\n\b\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def _with_request(name: str, *examples: str) -> Callable[[Callable[[RunRequest, bool], int]], Callable[..., None]]:
+def _with_request(name: str, *lines: str) -> Callable[[Callable[[RunRequest, bool], int]], Callable[..., None]]:
     """Registers a command that takes a whole request; the options stand here once."""
 
     def register(action: Callable[[RunRequest, bool], int]) -> Callable[..., None]:
         def command(
-            models: Annotated[
-                str, typer.Option("--models", "-m", help="all, groups, ids, name=path:architecture, timm:NAME")
-            ] = "all",
-            tasks: Annotated[
-                str, typer.Option("--tasks", "-t", help="all, vision, language, tasks, data sets; with commas")
-            ] = "vision",
-            profile: Annotated[str, typer.Option(help="paper, released or mini")] = "mini",
-            seeds: Annotated[str, typer.Option(help="e.g. 0 or 0,1,2 or 0-2")] = "0",
+            models: options.Models = "all",
+            tasks: options.Tasks = "vision",
+            profile: options.Profile = "mini",
+            seeds: options.Seeds = "0",
             data_root: DataRoot = None,
             weights_root: WeightsRoot = None,
             out: Out = Path("runs"),
-            model_file: Annotated[
-                list[Path] | None, typer.Option(help="TOML file with further model cards; repeatable")
-            ] = None,
-            world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
+            model_files: options.ModelFile = None,
+            world: World = "mini",
             label_map: LabelMap = None,
-            split: Annotated[list[str] | None, typer.Option(help="official or a ratio, e.g. fusar_map=7:3")] = None,
-            group: Annotated[
-                list[str] | None, typer.Option(help="what a split may not divide, e.g. fusar_map=scene")
-            ] = None,
-            pool: Annotated[list[str] | None, typer.Option(help="parts AIR-F trains with: train, trainval")] = None,
-            voc_origin: Annotated[list[str] | None, typer.Option(help="first pixel in VOC boxes: 0 or 1")] = None,
-            polarisation: Annotated[
-                list[str] | None, typer.Option("--polarisation", "--pol", help="each, pseudo, or one such as HH")
-            ] = None,
-            class_order: Annotated[
-                list[str] | None, typer.Option(help="classes of AIR-PolSAR-Seg in another order, with commas")
-            ] = None,
-            allow_bad: Annotated[bool, typer.Option("--allow-bad", help="go on with many unreadable images")] = False,
-            limit: Annotated[int | None, typer.Option(min=1, help="at most this many images per part")] = None,
-            twin: Annotated[str, typer.Option(help="sanity twin: none, shuffled_labels, noise_images")] = "none",
-            load_mode: Annotated[
-                str,
-                typer.Option("--load-mode", help="published weights as they are (native), resampled16, paper_plain"),
-            ] = "native",
-            jobs: Annotated[
-                int, typer.Option("--jobs", "-j", min=0, help="cells at a time; 0: as the machine allows")
-            ] = 0,
-            threads: Annotated[int, typer.Option(min=0, help="CPU threads per cell; 0: 1 for mini, else all")] = 0,
-            device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+            split: options.Split = None,
+            split_file: options.SplitFile = None,
+            group: options.Group = None,
+            group_near_duplicates: options.GroupNearDuplicates = None,
+            pool: options.Pool = None,
+            voc_origin: options.VocOrigin = None,
+            polarisation: options.Polarisation = None,
+            class_order: options.ClassOrder = None,
+            allow_bad: options.AllowBad = False,
+            limit: options.Limit = None,
+            twin: options.Twin = "none",
+            load_mode: options.LoadMode = "native",
+            implementation: options.Implementation = "own",
+            jobs: options.Jobs = 0,
+            threads: options.Threads = 0,
+            device: options.Device = "auto",
             as_json: Json = False,
         ) -> None:
+            given = {name: value for name, value in locals().items() if name not in ("action", "as_json")}
             from harness.options import make_request
 
-            request = make_request(
-                models=models,
-                tasks=tasks,
-                profile=profile,
-                seeds=seeds,
-                data_root=data_root,
-                weights_root=weights_root,
-                out=out,
-                model_files=model_file,
-                world=world,
-                data_choices={
-                    "label_map": label_map,
-                    "split": split,
-                    "group": group,
-                    "pool": pool,
-                    "voc_origin": voc_origin,
-                    "polarisation": polarisation,
-                    "class_order": class_order,
-                },
-                allow_bad=allow_bad,
-                limit=limit,
-                twin=twin,
-                load_mode=load_mode,
-                jobs=jobs,
-                threads=threads,
-                device=device,
-            )
-            raise typer.Exit(action(request, as_json))
+            raise typer.Exit(action(make_request(**given), as_json))
 
         command.__doc__ = action.__doc__
-        app.command(name, epilog=_examples(*examples))(command)
+        app.command(name, epilog=examples(*lines))(command)
         return command
 
     return register
@@ -171,7 +113,7 @@ def status(request: RunRequest, as_json: bool) -> int:
     return action(request, as_json)
 
 
-@app.command("list", epilog=_examples("harness list", "harness list tasks", "harness list remoteclip-vit-b-32"))
+@app.command("list", epilog=examples("harness list", "harness list tasks", "harness list remoteclip-vit-b-32"))
 def list_names(
     what: Annotated[str, typer.Argument(help="models, groups, tasks, profiles, or the id of one of them")] = "models",
     weights_root: WeightsRoot = None,
@@ -183,22 +125,35 @@ def list_names(
     raise typer.Exit(action(what, weights_root, as_json))
 
 
-@app.command("report", epilog=_examples("harness report", "harness report --format latex > table4.tex"))
+@app.command(
+    "report",
+    epilog=examples(
+        "harness report",
+        "harness report --format latex > table4.tex",
+        "harness report --pages",
+        "harness report --pages --data-root /data --radar mine",
+    ),
+)
 def report(
     table: Annotated[int, typer.Option(help="table of the paper: 4 or 6")] = 4,
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv or latex")] = "text",
     profile: Annotated[str | None, typer.Option(help="needed where records of several profiles are stored")] = None,
+    pages: Annotated[bool, typer.Option("--pages", help="also a page per cell, for a browser")] = False,
+    data_root: DataRoot = None,
+    radar: Annotated[str | None, typer.Option(metavar="MODEL", help="model in front of the radar chart")] = None,
     out: Out = Path("runs"),
     weights_root: WeightsRoot = None,
     as_json: Json = False,
 ) -> None:
-    """Write the paper's table with our rows in it, from the stored records."""
+    """Write the paper's table with our rows in it, from the stored records; with --pages a page per cell, too."""
+    from harness.commands import PageChoices
     from harness.commands import report as action
 
-    raise typer.Exit(action(table, form, profile, out, weights_root, as_json))
+    chosen = PageChoices(pages, data_root, radar)
+    raise typer.Exit(action(table, form, profile, out, weights_root, as_json, chosen))
 
 
-@app.command("score", epilog=_examples("harness score --check"))
+@app.command("score", epilog=examples("harness score --check"))
 def score(
     out: Out = Path("runs"),
     check: Annotated[bool, typer.Option("--check", help="change nothing; exit 5 if a number moved")] = False,
@@ -210,7 +165,7 @@ def score(
     raise typer.Exit(action(out, check, as_json))
 
 
-@app.command("doctor", epilog=_examples("harness doctor --data-root /data"))
+@app.command("doctor", epilog=examples("harness doctor --data-root /data"))
 def doctor(
     out: Out = Path("runs"), data_root: DataRoot = None, weights_root: WeightsRoot = None, as_json: Json = False
 ) -> None:
@@ -224,12 +179,13 @@ data_app = typer.Typer(
     name="data", no_args_is_help=True, rich_markup_mode=None, help="Look at data sets; build the synthetic world."
 )
 app.add_typer(data_app)
+add_to(data_app)
 
 
-@data_app.command("status", epilog=_examples("harness data status", "harness data status --data-root /data"))
+@data_app.command("status", epilog=examples("harness data status", "harness data status --data-root /data"))
 def data_status(
     data_root: DataRoot = None,
-    world: Annotated[str, typer.Option(help="size of the synthetic world: ci, mini, default")] = "mini",
+    world: World = "mini",
     label_map: LabelMap = None,
     as_json: Json = False,
 ) -> None:
@@ -241,7 +197,7 @@ def data_status(
 
 @data_app.command(
     "build",
-    epilog=_examples(
+    epilog=examples(
         "harness data build sarworld --size ci --root world --workers 2",
         "harness data build sarworld --only fusar_map --only corpus",
         "harness data build sarworld --size default --only scenes --utm --root scenes",
@@ -270,7 +226,7 @@ def data_build(
 
 @data_app.command(
     "show",
-    epilog=_examples(
+    epilog=examples(
         "harness data show sarworld fusar_air_sense/3",
         "harness data show sarworld scenes/site_000_airport/gf3 --out airport.png",
         "harness data show sarworld fusar_map/1 --root world",
@@ -301,7 +257,7 @@ ModelNames = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", he
 ModelFiles = Annotated[list[Path] | None, typer.Option("--model-file", help="TOML file with further model cards")]
 
 
-@weights_app.command("status", epilog=_examples("harness weights status", "harness weights status table4 --json"))
+@weights_app.command("status", epilog=examples("harness weights status", "harness weights status table4 --json"))
 def weights_status(
     models: ModelNames = None, weights_root: WeightsRoot = None, model_file: ModelFiles = None, as_json: Json = False
 ) -> None:
@@ -313,7 +269,7 @@ def weights_status(
 
 
 @weights_app.command(
-    "fetch", epilog=_examples("harness weights fetch mae-vit-b-16", "harness weights fetch table4 --yes")
+    "fetch", epilog=examples("harness weights fetch mae-vit-b-16", "harness weights fetch table4 --yes")
 )
 def weights_fetch(
     models: ModelNames = None,
@@ -330,7 +286,7 @@ def weights_fetch(
     raise typer.Exit(fetch_models(Choice(models or [], model_file or [], weights_root), yes, as_json))
 
 
-@weights_app.command("verify", epilog=_examples("harness weights verify", "harness weights verify clip-vit-b-16"))
+@weights_app.command("verify", epilog=examples("harness weights verify", "harness weights verify clip-vit-b-16"))
 def weights_verify(
     models: ModelNames = None, weights_root: WeightsRoot = None, model_file: ModelFiles = None, as_json: Json = False
 ) -> None:
@@ -348,7 +304,7 @@ app.add_typer(models_app)
 
 @models_app.command(
     "check",
-    epilog=_examples(
+    epilog=examples(
         "harness models check random-mini --quick",
         "harness models check mine=ckpt.pth:vit_base_patch16_224",
         "harness models check my-sar-model --json",
@@ -367,7 +323,7 @@ def models_check(
     raise typer.Exit(action(models, model_file or [], weights_root, quick, as_json))
 
 
-@models_app.command("new", epilog=_examples("harness models new radar-net --out radar-net"))
+@models_app.command("new", epilog=examples("harness models new radar-net --out radar-net"))
 def models_new(
     name: Annotated[str, typer.Argument(help="of the model and its package, e.g. radar-net")],
     out: Annotated[Path | None, typer.Option("--out", help="folder to write to; by default the name, here")] = None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adapters.registry import catalog, catalog_problems, groups, weight_state
-from foundation.errors import CheckError, MissingError
+from foundation.errors import CheckError, MissingError, UsageError
 from foundation.names import unknown_name
 from harness.display import show_progress
 from harness.plan import Plan, PlannedCell, State, make_plan, plan_as_data
@@ -16,6 +16,11 @@ from harness.printing import print_json, print_rows
 from harness.request import RunRequest
 from tasks.catalog import DATASETS, TASKS, task_groups
 from tasks.protocol import PROFILES, load_profile
+
+if TYPE_CHECKING:
+    from results.pages.site import Drawn
+    from results.store import Store
+    from results.tables import Table
 
 OLD_LIBRARIES = "records made with other library versions"
 
@@ -142,8 +147,24 @@ def list_names(what: str, weights_root: Path | None, as_json: bool) -> int:
     return 0
 
 
-def report(table: int, form: str, profile: str | None, out: Path, weights_root: Path | None, as_json: bool) -> int:
-    """Prints a stored table in one form and writes all forms."""
+class PageChoices(NamedTuple):
+    """Whether pages are written beside a table, and of what."""
+
+    wanted: bool = False
+    data_root: Path | None = None
+    radar: str | None = None
+
+
+def report(
+    table: int,
+    form: str,
+    profile: str | None,
+    out: Path,
+    weights_root: Path | None,
+    as_json: bool,
+    pages: PageChoices = PageChoices(),  # noqa: B008, immutable
+) -> int:
+    """Prints a stored table in one form and writes all forms, with pages if they are wanted."""
     from harness.report import stored_table, write_table
     from results.render import to_csv, to_latex, to_markdown, to_text
     from results.store import Store
@@ -157,6 +178,7 @@ def report(table: int, form: str, profile: str | None, out: Path, weights_root: 
     made = stored_table(store, table, profile=profile, weights_root=weights_root)
     used = next((name for name, *_ in made.provenance if name), "none")
     written = write_table(made, store, f"table{table}-{used}")
+    drawn = _drawn(store, made, f"table{table}-{used}", used, pages, quiet=as_json)
     if as_json:
         print_json(
             {
@@ -173,13 +195,33 @@ def report(table: int, form: str, profile: str | None, out: Path, weights_root: 
                 ],
                 "footnotes": list(made.footnotes),
                 "files": [str(file) for file in written.files],
+                "pages": drawn._asdict() if drawn else None,
             }
         )
         return 0
     print(forms[form](made), end="")
     if form == "text":
         print(f"\nwritten: {', '.join(str(file) for file in written.files)}")
+        if drawn:
+            print(f"pages: {drawn.front} ({drawn.written} written, {drawn.kept} as they were)")
     return 0
+
+
+def _drawn(store: Store, table: Table, name: str, profile: str, pages: PageChoices, *, quiet: bool) -> Drawn | None:
+    """Writes the pages that are wanted and says what they lack."""
+    if not pages.wanted:
+        if pages.radar is not None or pages.data_root is not None:
+            raise UsageError("--data-root and --radar are for pages", way_out="add --pages")
+        return None
+    from harness.pages import write_pages
+
+    with show_progress(quiet=quiet) as progress:
+        drawn = write_pages(
+            store, table, name, profile, data_root=pages.data_root, chosen=pages.radar, progress=progress
+        )
+    for problem in drawn.problems:
+        print(f"not shown: {problem}", file=sys.stderr)
+    return drawn
 
 
 def score(out: Path, check: bool, as_json: bool) -> int:

@@ -46,6 +46,7 @@ TRAINING_SOURCES = (
     "tasks/augment.py",
     "tasks/datasets/decode.py",
     "tasks/images.py",
+    "tasks/input_path.py",
     "tasks/optimiser.py",
     "tasks/pixel_cache.py",
     "tasks/pixels.py",
@@ -55,20 +56,63 @@ TRAINING_SOURCES = (
 """Sources that every task trains with."""
 
 TASK_SOURCES: dict[str, tuple[str, ...]] = {
-    "classification": ("tasks/classification/fit.py", "tasks/baselines/features.py")
+    "classification": ("tasks/classification/fit.py", "tasks/baselines/features.py"),
+    "detection": (
+        "adapters/windows.py",
+        "tasks/baselines/cfar.py",
+        "tasks/baselines/features.py",
+        "tasks/datasets/images.py",
+        "tasks/metrics/precision_recall.py",
+        *(
+            f"tasks/detection/{name}.py"
+            for name in (
+                *("anchors", "assignment", "backbone", "box_head", "boxes", "channel_norm", "detector"),
+                *("initial_values", "proposals", "pyramid", "regions", "suppression"),
+                *("answers", "augment", "control", "data", "fit", "squares"),
+            )
+        ),
+    ),
+    "segmentation": (
+        "tasks/baselines/features.py",
+        "tasks/baselines/patches.py",
+        "tasks/datasets/images.py",
+        "tasks/datasets/masks.py",
+        *(
+            f"tasks/segmentation/{name}.py"
+            for name in ("data", "fit", "loss", "mask_text", "network", "predict", "tiling")
+        ),
+    ),
 }
 """Sources that only one task's predictions hang on. Which images are in which part is keyed by the split's hash."""
 
 SCORING_SOURCES: dict[str, tuple[str, ...]] = {
-    "classification": ("tasks/classification/score.py", "tasks/scoring.py", "results/statistics.py")
+    "classification": ("tasks/classification/score.py", "tasks/scoring.py", "results/statistics.py"),
+    "detection": (
+        "tasks/detection/score.py",
+        "tasks/metrics/detection.py",
+        "tasks/scoring.py",
+        "results/statistics.py",
+    ),
+    "segmentation": (
+        "tasks/baselines/majority.py",
+        "tasks/metrics/segmentation.py",
+        "tasks/segmentation/score.py",
+        "tasks/scoring.py",
+        "results/statistics.py",
+    ),
 }
 """Sources that turn predictions into metrics: when they change, stored predictions are scored again."""
 
 
+OTHER_SOURCES: dict[str, tuple[str, ...]] = {"own": (), "openmmlab": ("tasks/openmmlab/*.py",)}
+"""Sources that another implementation of a task brings along."""
+
+
 @cache
-def numerics_hash(task: str) -> str:
+def numerics_hash(task: str, implementation: str = "own") -> str:
     """Hash of the sources that can change the predictions of a task."""
-    return hash_sources(_expand((*ENCODER_SOURCES, *TRAINING_SOURCES, *TASK_SOURCES[task])))
+    own = (*ENCODER_SOURCES, *TRAINING_SOURCES, *TASK_SOURCES[task])
+    return hash_sources(_expand((*own, *OTHER_SOURCES[implementation])))
 
 
 @cache
@@ -89,6 +133,7 @@ def key_parts(
     *,
     weights_hash: str | None,
     load_mode: str,
+    made_by: str,
     data_hash: str,
     split_hash: str,
     twin: str,
@@ -108,12 +153,13 @@ def key_parts(
         "weights_hash": weights_hash,
         "layout": card.layout,
         "load_mode": load_mode,
+        "implementation": made_by,
         "settings": settings_hash(settings),
         "data": data_hash,
         "split": split_hash,
         "twin": twin,
         "world": world,
-        "numerics": numerics_hash(cell.task),
+        "numerics": numerics_hash(cell.task, made_by.partition(" ")[0]),
     }
 
 

@@ -3,73 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from foundation.errors import UsageError
 from foundation.names import unknown_name
 from harness.request import RunRequest, check_profile, parse_choices, parse_seeds
+from tasks.datasets.options import TEXT_OPTIONS
 
 _CHOICES = {
     "world": ("ci", "mini", "default"),
     "twin": ("none", "shuffled_labels", "noise_images"),
     "load_mode": ("native", "resampled16", "paper_plain"),
+    "implementation": ("own", "openmmlab"),
     "device": ("auto", "cpu", "cuda"),
 }
 
 
-def make_request(
-    *,
-    models: str,
-    tasks: str,
-    profile: str,
-    seeds: str,
-    data_root: Path | None,
-    weights_root: Path | None,
-    out: Path,
-    model_files: list[Path] | None,
-    world: str,
-    data_choices: Mapping[str, list[str] | None],
-    allow_bad: bool,
-    limit: int | None,
-    twin: str,
-    load_mode: str,
-    jobs: int,
-    threads: int,
-    device: str,
-) -> RunRequest:
-    """The checked request."""
-    check_profile(profile)
-    for name, value in (("world", world), ("twin", twin), ("load_mode", load_mode), ("device", device)):
-        if value not in _CHOICES[name]:
-            raise unknown_name(name, value, _CHOICES[name], see="harness run --help")
-    jobs, threads = machine_share(jobs, threads, profile)
+def make_request(**given: Any) -> RunRequest:
+    """The checked request of options by their names; those of the readers are lists of [DATA SET=]VALUE."""
+    check_profile(given["profile"])
+    for name, known in _CHOICES.items():
+        if given[name] not in known:
+            raise unknown_name(name, given[name], known, see="harness run --help")
+    jobs, threads = machine_share(given["jobs"], given["threads"], given["profile"])
+    values = {option: given.pop(option) or [] for option in TEXT_OPTIONS}
+    choices = {option: parse_choices(option.replace("_", "-"), items) for option, items in values.items() if items}
+    update = {
+        "model_files": tuple(given["model_files"] or ()),
+        "seeds": parse_seeds(given["seeds"]),
+        "data_choices": choices,
+        "jobs": jobs,
+        "threads": threads,
+    }
     try:
-        return RunRequest.model_validate(
-            {
-                "models": models,
-                "model_files": tuple(model_files or ()),
-                "tasks": tasks,
-                "profile": profile,
-                "seeds": parse_seeds(seeds),
-                "data_root": data_root,
-                "weights_root": weights_root,
-                "out": out,
-                "world": world,
-                "data_choices": {
-                    option: parse_choices(option.replace("_", "-"), items) for option, items in data_choices.items() if items
-                },
-                "allow_bad": allow_bad,
-                "limit": limit,
-                "twin": twin,
-                "load_mode": load_mode,
-                "jobs": jobs,
-                "threads": threads,
-                "device": device,
-            }
-        )
+        return RunRequest.model_validate(given | update)
     except ValidationError as error:
         raise UsageError(f"not a possible request: {error}", way_out="see harness run --help") from error
 

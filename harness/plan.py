@@ -228,6 +228,7 @@ def _planned(
         state = State.TODO if data.will_be_built else State.DATA
         return PlannedCell(cell, card, state, data.reason, data.way_out, settings)
     try:
+        made_by = get_task(cell.task, request.implementation).made_by
         mode = mode_of(card, request.load_mode)
         if card.input is not None:
             require_fit(card.input)  # every data set is read as 8-bit grey
@@ -240,6 +241,7 @@ def _planned(
         settings,
         weights_hash=found_hash,
         load_mode=mode,
+        made_by=made_by,
         data_hash=data.data.index.data_hash,
         split_hash=data.data.split.hash,
         twin=request.twin,

@@ -34,12 +34,12 @@ def installed_version(distribution: str) -> str:
         return "not installed"
 
 
-def code_provenance(task: str) -> CodeProvenance:
+def code_provenance(task: str, implementation: str = "own") -> CodeProvenance:
     """The code's part of a record."""
     return CodeProvenance(
         version=installed_version(DISTRIBUTION),
         commit=source_commit(),
-        numerics=numerics_hash(task),
+        numerics=numerics_hash(task, implementation),
         scoring=scoring_hash(task),
         python=platform.python_version(),
         dependencies={name: installed_version(name) for name in LIBRARIES},

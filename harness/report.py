@@ -78,7 +78,7 @@ def run_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure]
     conditions = {(record.cell.task, record.cell.dataset): _conditions(record) for record in records}
     planned = {record.cell for record in records}
     whole = plan.request.limit is None and plan.request.twin == "none"
-    candidates = store.whole_records(plan.request.profile) if whole else store.records()
+    candidates = store.whole_records(plan.request.profile, plan.request.implementation) if whole else store.records()
     stored = [found.record for found in candidates if found.record.cell not in planned]
     if whole:
         # Columns that this run did not touch keep what is stored, as long as it is of the same kind of data.
@@ -104,7 +104,8 @@ def table_name(number: int, request: RunRequest) -> str:
     """The name of a run's table; what was limited or destroyed on purpose never replaces the real one."""
     limit = f"-limit{request.limit}" if request.limit is not None else ""
     twin = f"-{request.twin}" if request.twin != "none" else ""
-    return f"table{number}-{request.profile}{limit}{twin}"
+    others = f"-{request.implementation}" if request.implementation != "own" else ""
+    return f"table{number}-{request.profile}{limit}{twin}{others}"
 
 
 def _conditions(record: Record) -> tuple[str, ...]:
@@ -121,6 +122,7 @@ def _conditions(record: Record) -> tuple[str, ...]:
         record.precision,
         record.code.numerics,
         record.code.scoring,
+        record.implementation,
     )
 
 

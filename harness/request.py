@@ -37,6 +37,9 @@ class RunRequest(BaseModel):
     allow_bad: bool = Field(default=False, description="go on with more than 1 % unreadable images")
     limit: int | None = Field(default=None, ge=1, description="at most this many images per part")
     twin: Literal["none", "shuffled_labels", "noise_images"] = Field(default="none", description="sanity twin")
+    implementation: Literal["own", "openmmlab"] = Field(
+        default="own", description="whose detection and segmentation heads and loops; openmmlab is a cross-check"
+    )
     load_mode: LoadMode = Field(default="native", description="how published weights are fitted to the encoder")
     jobs: int = Field(default=1, ge=1, description="cells at a time")
     threads: int = Field(default=1, ge=1, description="threads per cell on the CPU")

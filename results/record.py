@@ -155,6 +155,9 @@ class Record(_Data):
     common_settings_hash: str = Field(
         description="hash of the task's settings without changes per backbone; tables never mix two in a column"
     )
+    implementation: str = Field(
+        default="own", description="whose heads and training loop: own, or openmmlab with its operators' backend"
+    )
     data: DataProvenance = Field(description="which data")
     model: ModelProvenance = Field(description="which model")
     code: CodeProvenance = Field(description="which code")

@@ -91,6 +91,8 @@ def to_markdown(table: Table, columns: Columns = "all") -> str:
         pieces.append(_EMPTY)
     if table.footnotes:
         pieces.append("\n".join(f"{place}. {style.escape(text)}" for place, text in enumerate(table.footnotes, 1)))
+    if intervals := [*_intervals(table)]:
+        pieces.append("95 % intervals:\n\n" + "\n".join(f"- {style.escape(text)}" for text in intervals))
     pieces.append("\n".join(f"- {style.escape(text)}" for text in table.remarks))
     return "\n\n".join(pieces) + "\n"
 
@@ -130,7 +132,7 @@ def to_text(table: Table, columns: Columns = "filled") -> str:
     pieces = [table.title, *([table.banner] if table.banner else []), ""]
     counts = {len(cell.seeds) for line in table.lines for cell in line.cells if cell.std is not None}
     if table.columns:
-        pieces += _text_grid(table, show_counts=len(counts) > 1)
+        pieces += _text_grids(table, show_counts=len(counts) > 1)
     else:
         pieces.append(_EMPTY)
     remarks = [*table.remarks, "* best, + second best of its group, as printed."]
@@ -140,6 +142,18 @@ def to_text(table: Table, columns: Columns = "filled") -> str:
     for text in ["", *notes, *remarks]:
         pieces.append(textwrap.fill(" ".join(text.split()), _TEXT_WIDTH, subsequent_indent="  "))
     return "\n".join(piece.rstrip() for piece in "\n".join(pieces).split("\n")) + "\n"
+
+
+def _intervals(table: Table) -> Iterator[str]:
+    """One line per model with the interval of each of its numbers: a table holds no more than the numbers."""
+    for line in table.lines:
+        found = [
+            f"{' '.join(column.headers[-2:])} {rounded(cell.low)} to {rounded(cell.high)}"
+            for column, cell in zip(table.columns, line.cells, strict=True)
+            if cell.low is not None and cell.high is not None
+        ]
+        if found:
+            yield f"{line.row.name} ({line.row.backbone}): {'; '.join(found)}"
 
 
 def _headers(column: TableColumn) -> tuple[str, ...]:
@@ -267,6 +281,23 @@ def _text_column(cells: Sequence[TableCell], show_counts: bool) -> list[str]:
         else f"{text.ljust(left)} [{str(cell.reported).rjust(printed)}]{_TEXT_MARKS[cell.reported_mark]}"
         for text, cell in zip(ours, cells, strict=True)
     ]
+
+
+def _text_grids(table: Table, show_counts: bool) -> list[str]:
+    """The grid, one task below the other where all of them beside each other would be too wide to read."""
+    whole = _text_grid(table, show_counts)
+    tasks = [
+        [place for place, _ in members]
+        for _, members in groupby(enumerate(table.columns), key=lambda entry: entry[1].headers[0])
+    ]
+    if len(whole[-1]) <= _TEXT_WIDTH or len(tasks) == 1:
+        return whole
+    pieces = []
+    for places in tasks:
+        lines = [line._replace(cells=tuple(line.cells[place] for place in places)) for line in table.lines]
+        part = table._replace(columns=tuple(table.columns[place] for place in places), lines=tuple(lines))
+        pieces += [*_text_grid(part, show_counts), ""]
+    return pieces[:-1]
 
 
 def _text_grid(table: Table, show_counts: bool) -> list[str]:

@@ -154,6 +154,7 @@ def _traits(record: Record, column: Column) -> dict[str, str]:
         "number formats": record.precision,
         "code": record.code.numerics,
         "scoring code": record.code.scoring,
+        "implementations": record.implementation,
         "ways of computing": _metric(record, column).variant,
     }
 

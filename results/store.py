@@ -149,11 +149,13 @@ class Store:
             seen.add(record.cell)
         return stored
 
-    def whole_records(self, profile: str | None = None) -> list[StoredRecord]:
+    def whole_records(self, profile: str | None = None, implementation: str = "own") -> list[StoredRecord]:
         """The newest record per cell that used all of the data and is no sanity twin, by cell."""
         chosen: dict[CellId, StoredRecord] = {}
         for stored in self.records():  # from new to old within a cell
             data, cell = stored.record.data, stored.record.cell
+            if not stored.record.implementation.startswith(implementation):
+                continue
             if data.limit is None and data.twin == "none" and profile in (None, cell.profile):
                 chosen.setdefault(cell, stored)
         return list(chosen.values())

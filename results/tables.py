@@ -26,6 +26,11 @@ _TITLES = {
     6: "Table 6: retrieval, captioning and visual question answering",
 }
 _TASK_HEADERS = {"retrieval": "Retrieval", "caption": "Captioning", "vqa": "VQA"}
+_MAJORITIES = {
+    "detection": "The majority row of detection is a threshold detector, fitted on the training part.",
+    "segmentation": "The majority row of segmentation is the most common training class everywhere.",
+}
+"""What stands in the row of majorities where it is no answer of the most common kind (section 11.8)."""
 _HASH_DIGITS = 12
 
 
@@ -344,6 +349,8 @@ def _remarks(
             )
             warnings = dict.fromkeys(warning for record in group for warning in record.warnings)
             remarks.extend(f"{place}: {warning}." for warning in warnings)
+    filled = {task for task, _ in (place.split("/") for place in seen)}
+    remarks.extend(text for task, text in _MAJORITIES.items() if task in filled)
     strangers = sorted({record.cell.model for record in records} - set(names))
     if strangers:
         remarks.append(f"Records of models without a row are left out: {', '.join(strangers)}.")

@@ -47,9 +47,9 @@ TASKS: dict[str, TaskInfo] = {
             "vision",
             ("fusar_air_sense", "fusar_ship_sense", "sar_aircraft_few"),
             ("ap50",),
-            False,
+            True,
         ),
-        TaskInfo("segmentation", "segmentation", "vision", ("fusar_map", "air_polarsar_seg"), ("oa", "miou"), False),
+        TaskInfo("segmentation", "segmentation", "vision", ("fusar_map", "air_polarsar_seg"), ("oa", "miou"), True),
         TaskInfo(
             "retrieval",
             "image-text retrieval",

@@ -18,6 +18,8 @@ class Task(NamedTuple):
 
     id: str
     package: str
+    implementation: str = "own"
+    """Whose heads and loop: `own`, or `openmmlab` as a cross-check."""
 
     @property
     def build(self) -> Build:
@@ -29,8 +31,21 @@ class Task(NamedTuple):
         return cast(Row, self._part("data").truth_of(data))
 
     @property
+    def made_by(self) -> str:
+        """The implementation with its versions: what a key and a record say of it."""
+        if self.implementation == "own":
+            return self.implementation
+        from tasks.openmmlab.installation import installed_versions
+
+        return " ".join([self.implementation, *(f"{name}-{number}" for name, number in installed_versions())])
+
+    @property
     def fit_and_predict(self) -> FitAndPredict:
         """Learns and answers."""
+        if self.implementation == "openmmlab":
+            from tasks.openmmlab.installation import fit_of
+
+            return fit_of(self.id)
         return cast(FitAndPredict, self._part("fit").fit_and_predict)
 
     @property
@@ -44,12 +59,18 @@ class Task(NamedTuple):
 
 _PACKAGES = {
     "classification": "tasks.classification",
+    "detection": "tasks.detection",
+    "segmentation": "tasks.segmentation",
 }
 
 
-def get_task(name: str) -> Task:
-    """A task by its id."""
+def get_task(name: str, implementation: str = "own") -> Task:
+    """A task by its id; another implementation than our own must be there for it, and installed."""
+    if implementation == "openmmlab":
+        from tasks.openmmlab.installation import require_installed
+
+        require_installed(name)
     if name not in _PACKAGES:
         what = f"{TASKS[name].title} is not built yet" if name in TASKS else f"there is no task {name!r}"
         raise UsageError(what, way_out="see harness list tasks")
-    return Task(name, _PACKAGES[name])
+    return Task(name, _PACKAGES[name], implementation)

@@ -49,6 +49,10 @@ class TaskData(Protocol):
     def cut(self) -> bool:
         """A limit left images out."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the numbers should know of the data."""
+
     def counts(self, part: Part) -> tuple[int, ...]:
         """Images, boxes or labelled pixels per class, whatever the task learns from."""
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from foundation.errors import CheckError
 from tasks.baselines.features import LinearClassifier, simple_features
-from tasks.metrics.detection import interpolated
+from tasks.metrics.precision_recall import interpolated
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]

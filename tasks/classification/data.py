@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foundation.errors import MissingError
-from tasks.datasets.catalogue import READERS
+from tasks.datasets.division import divide
 from tasks.datasets.index import DatasetIndex
 from tasks.splits import Item, Split, split
 from tasks.task import Part, Row
@@ -36,6 +36,13 @@ class ClassificationData:
     cut: bool = False
     """A limit left images out."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Which classes the split rule found too small."""
+        small = [self.index.classes[label] for label in self.split.dropped]
+        small = [name for name in small if name in self.dropped_classes]
+        return (f"classes with fewer than five images left out: {', '.join(small)}",) if small else ()
+
     def counts(self, part: Part) -> tuple[int, ...]:
         """Images per class."""
         found = Counter(chip.label for chip in (self.train if part == "train" else self.test))
@@ -50,10 +57,14 @@ def build(
     limit: int | None = None,
 ) -> ClassificationData:
     """Splits an index by the common rule and numbers the classes that remain."""
-    units = _units(index)
-    items = [Item(image.image_id, units[image.image_id], image.label) for image in index.images]
-    parts = split(index.dataset, items, ratio=ratio)
-    present = {image.label for image in index.images} - set(parts.dropped)
+    if index.pool:
+        parts = divide(index, ratio=ratio)
+    else:
+        parts = split(
+            index.dataset, [Item(image.image_id, image.unit, image.label) for image in index.images], ratio=ratio
+        )
+    by_id = {image.image_id: image for image in index.images}
+    present = {by_id[name].label for name in (*parts.train, *parts.test)}
     kept = [label for label in range(len(index.classes)) if label in present]
     if len(kept) < 2:
         raise MissingError(
@@ -62,7 +73,6 @@ def build(
             way_out="look at the class folders, or choose another --label-map",
         )
     renumbered = {label: position for position, label in enumerate(kept)}
-    by_id = {image.image_id: image for image in index.images}
 
     def chips(names: tuple[str, ...]) -> tuple[Chip, ...]:
         images = [by_id[name] for name in names[:limit]]
@@ -93,13 +103,3 @@ def truth_of(data: ClassificationData) -> Row:
         "train_counts": list(data.counts("train")),
         "test": [{"image_id": chip.image_id, "label": chip.label} for chip in data.test],
     }
-
-
-def _units(index: DatasetIndex) -> dict[str, str]:
-    """Image to the unit that is never divided; copies of one image share one where the data set is known for them."""
-    if not READERS[index.dataset].group_exact_duplicates:
-        return {image.image_id: image.image_id for image in index.images}
-    first: dict[str, str] = {}
-    for image in sorted(index.images):
-        first.setdefault(image.pixel_hash, image.image_id)
-    return {image.image_id: first[image.pixel_hash] for image in index.images}

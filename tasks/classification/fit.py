@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from adapters.interface import Encoder, FeatureExtractor, Features, LoadedModel
-from adapters.sar_input import encoder_input, native_statistics
 from foundation.errors import CellError
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
@@ -22,6 +21,7 @@ from tasks.augment import augment
 from tasks.baselines.features import LinearClassifier
 from tasks.classification.data import Chip, ClassificationData
 from tasks.images import Grey, ImageSource, load_originals, load_squares
+from tasks.input_path import input_path
 from tasks.lookahead import lookahead
 from tasks.optimiser import build_optimiser
 from tasks.protocol.settings import ClassificationSettings
@@ -87,7 +87,7 @@ class FineTuning:
         self.labels = torch.tensor(labels, dtype=torch.long)
         self.seed = seed
         self.device = device
-        self.to_input = input_path(loaded, settings)
+        self.to_input = input_path(loaded, settings.normalisation)
         self.plan = accumulate(len(labels), settings.training)
         # On a GPU the crops of the next steps are cut meanwhile; on the CPU they would only compete.
         self.threads = 4 if device.type == "cuda" else 0
@@ -123,14 +123,6 @@ class FineTuning:
             )
             batches.append(Batch(pieces, self.labels[torch.from_numpy(chosen)]))
         return batches
-
-
-def input_path(loaded: LoadedModel, settings: ClassificationSettings) -> Any:
-    """8-bit grey images to this encoder's input, under the task's or the model's own statistics."""
-    mean, std = settings.normalisation.mean, settings.normalisation.std
-    if settings.normalisation.source == "native":
-        mean, std = native_statistics(loaded.contract)  # type: ignore[assignment]
-    return partial(encoder_input, contract=loaded.contract, mean=mean, std=std)
 
 
 def fit_and_predict(

@@ -21,8 +21,10 @@ from tasks.datasets import (
     sar_aircraft_few,
 )
 from tasks.datasets.index import index_dataset, require_readable
+from tasks.datasets.linked import grouped, identical_images
 from tasks.datasets.options import DataOptions
 from tasks.datasets.records import DatasetIndex, Listing
+from tasks.datasets.split_files import read_split_file, with_parts
 
 Find = Callable[[Path, str, DataOptions], Listing]
 
@@ -99,7 +101,13 @@ def read_index(source: DataSource, options: DataOptions = AS_FOUND, progress: Pr
         progress=progress,
     )
     require_readable(index, allow_bad=options.allow_bad)
-    return index
+    if options.group_near_duplicates:
+        from tasks.datasets.audit import grouped_near_duplicates  # here: comparing images needs numpy
+
+        index = grouped_near_duplicates(index, progress)
+    elif reader.group_exact_duplicates:
+        index = grouped(index, identical_images(index))
+    return index if options.split_file is None else with_parts(index, read_split_file(options.split_file, index))
 
 
 def _world(root: Path) -> str | None:

@@ -37,14 +37,34 @@ LABEL_MAPS: dict[str, tuple[str, ...]] = {
     "ship10": tuple(name for name in CATEGORIES if name not in TINY),
     "ship7": ("Cargo", "Dredger", "Fishing", "LawEnforce", "Passenger", "Tanker", "Tug"),
 }
+MARINE10: dict[str, tuple[str, ...]] = {
+    "Bridges": ("MarineCategory", "bridge"),
+    "Cargo": ("ShipCategory", "Cargo", "CargoShip"),
+    "CoastalLands_island": ("MarineCategory", "landseaside_island"),
+    "Fishing": ("ShipCategory", "Fishing", "Fishing"),
+    "LandPatches": ("MarineCategory", "land"),
+    "OtherShip": ("ShipCategory", "Other", "Othertypeofship"),
+    "SeaClutterWaves": ("MarineCategory", "wave"),
+    "SeaPatches": ("MarineCategory", "sea"),
+    "StrongFalseAlarms": ("MarineCategory", "likeship"),
+    "Tanker": ("ShipCategory", "Tanker"),
+}
+"""`marine10`: the mix of ships and clutter of SAR-JEPA, its names in its order, and the folder of each.
+
+The names are those of its published few-shot reader; the folders are as UniSAR's evaluation notes found them. They say,
+too, that SAR-JEPA took a part of the tankers only; which part is unconfirmed, so all are taken here.
+"""
 LAYOUT = "<root>/ShipCategory/<Category>/<SubCategory>/*.tiff"
+MARINE_LAYOUT = f"{LAYOUT} and <root>/MarineCategory/{{bridge,land,landseaside_island,likeship,sea,wave}}/*.tiff"
 
 
 def find(root: Path, label_map: str) -> Listing:
     """Lists the chips of the categories of the label map; categories that are absent stay empty."""
-    if label_map not in LABEL_MAPS:
-        raise unknown_label_map("fusar_ship", label_map, LABEL_MAPS)
+    if label_map not in LABEL_MAPS and label_map != "marine10":
+        raise unknown_label_map("fusar_ship", label_map, [*LABEL_MAPS, "marine10"])
     require_folder("fusar_ship", root, layout=LAYOUT)
+    if label_map == "marine10":
+        return _marine(root)
     top = root / "ShipCategory" if (root / "ShipCategory").is_dir() else root
     present = {folder.name: folder for folder in subfolders(top)}
     classes = LABEL_MAPS[label_map]
@@ -62,3 +82,34 @@ def find(root: Path, label_map: str) -> Listing:
             way_out=f"expected layout: {LAYOUT}; put the data there or name another --data-root",
         )
     return Listing(classes, tuple(files))
+
+
+def _marine(root: Path) -> Listing:
+    """The ten classes of `marine10`; all of them must be there, as a mix without clutter is another task."""
+    files: list[ImageFile] = []
+    for label, (name, folders) in enumerate(MARINE10.items()):
+        folder = _descend(root, folders)
+        images = images_below(folder) if folder else []
+        if folder is None or not images:
+            raise MissingError(
+                f"fusar_ship: no images of the class {name} of marine10",
+                where=str(root.joinpath(*folders)),
+                way_out=f"expected layout: {MARINE_LAYOUT}; the archive of ships alone has no clutter: choose ship15",
+            )
+        files += [ImageFile(path.relative_to(root).as_posix(), path, label) for path in images]
+    return Listing(tuple(MARINE10), tuple(files))
+
+
+def _descend(root: Path, names: tuple[str, ...]) -> Path | None:
+    """The folder below a root; case, blanks and signs in names are passed over."""
+    folder = root
+    for wanted in names:
+        found = next((one for one in subfolders(folder) if _plain(one.name) == _plain(wanted)), None)
+        if found is None:
+            return None
+        folder = found
+    return folder
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())

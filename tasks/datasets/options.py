@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from foundation.errors import UsageError
@@ -28,10 +29,18 @@ class DataOptions(NamedTuple):
     """AIR-PolSAR-Seg: `each`, `pseudo` or `HH` (section 5.3)."""
     class_order: tuple[str, ...] = ()
     """AIR-PolSAR-Seg: the classes in another order than the default of section 5.3."""
+    split_file: Path | None = None
+    """The two parts as `harness data audit --emit` wrote them; comes before every other choice of a split."""
+    group_near_duplicates: bool = False
+    """A split does not divide images that show the same ground (section 3.4)."""
 
 
-TEXT_OPTIONS = ("label_map", "split", "group", "pool", "voc_origin", "polarisation", "class_order")
+TEXT_OPTIONS = (
+    *("label_map", "split", "group", "pool", "voc_origin", "polarisation", "class_order"),
+    *("split_file", "group_near_duplicates"),
+)
 """Options that a user gives as text, by their names here."""
+YES_OR_NO = {"yes": True, "no": False}
 
 
 def data_options(chosen: Mapping[str, str], *, allow_bad: bool = False) -> DataOptions:
@@ -43,6 +52,14 @@ def data_options(chosen: Mapping[str, str], *, allow_bad: bool = False) -> DataO
         values["voc_origin"] = int(values["voc_origin"])
     if "class_order" in values:
         values["class_order"] = tuple(name.strip() for name in values["class_order"].split(","))
+    if "split_file" in values:
+        values["split_file"] = Path(values["split_file"])
+    if "group_near_duplicates" in values:
+        if values["group_near_duplicates"] not in YES_OR_NO:
+            raise UsageError(
+                f"not yes or no: {values['group_near_duplicates']!r}", way_out="write --group-near-duplicates yes"
+            )
+        values["group_near_duplicates"] = YES_OR_NO[values["group_near_duplicates"]]
     return DataOptions(allow_bad=allow_bad, **values)
 
 

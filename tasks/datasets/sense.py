@@ -16,6 +16,7 @@ from pathlib import Path
 from foundation.errors import MissingError, UsageError
 from tasks.datasets import coco, voc
 from tasks.datasets.folders import require_folder, unknown_label_map
+from tasks.datasets.footprints import plain_stem
 from tasks.datasets.options import OFFICIAL, DataOptions, require_choice, split_ratio
 from tasks.datasets.records import Box, ImageFile, Listing
 
@@ -61,7 +62,7 @@ def find(dataset: str, target: str, root: Path, label_map: str, options: DataOpt
 
 def scene_of(name: str) -> str:
     """The parent scene that a file name carries, or nothing."""
-    found = _PIECE.fullmatch(Path(name).stem)
+    found = _PIECE.fullmatch(plain_stem(name))
     return found["scene"] if found else ""
 
 
@@ -110,6 +111,6 @@ def _from_voc(
         boxes = tuple(
             Box(*box[:4], 0 if target else classes.index(box.name), box.difficult) for box in image.annotated.boxes
         )
-        group, size = scene_of(image.name), image.annotated.size
+        group, size = image.annotated.scene or scene_of(image.name), image.annotated.size
         files.append(ImageFile(relative, image.path, group=group, boxes=boxes, stated_size=size))
     return classes, files

@@ -16,6 +16,8 @@ from foundation.errors import MissingError
 from tasks.datasets.folders import SUFFIXES, images_below, subfolders
 
 LAYOUT = "<root>/JPEGImages/<id>.jpg with <root>/Annotations/<id>.xml"
+SCENE_KEYS = ("scene", "parent", "scene_id")
+"""Elements of an annotation that name the parent scene."""
 _ANNOTATIONS = ("annotations",)
 _IMAGES = ("jpegimages", "images")
 
@@ -36,6 +38,8 @@ class Annotated(NamedTuple):
 
     boxes: tuple[NamedBox, ...]
     size: tuple[int, int] | None
+    scene: str = ""
+    """The parent scene, where an element of the annotation names it."""
 
 
 class VocImage(NamedTuple):
@@ -91,7 +95,8 @@ def read_voc(path: Path, *, origin: int) -> Annotated:
     top = parse_xml(path.read_bytes())
     if top.tag != "annotation":
         raise ValueError(f"is no annotation but <{top.tag}>")
-    return Annotated(tuple(_box(thing, origin) for thing in top.iter("object")), _size(top))
+    scene = next((text.strip() for key in SCENE_KEYS if (text := top.findtext(key)) and text.strip()), "")
+    return Annotated(tuple(_box(thing, origin) for thing in top.iter("object")), _size(top), scene)
 
 
 def parse_xml(data: bytes) -> Element:
@@ -145,15 +150,32 @@ def _box(thing: Element, origin: int) -> NamedBox:
     name = (thing.findtext("name") or "").strip()
     if not name:
         raise ValueError("has an object without a name")
-    corners = thing.find("bndbox")
-    if corners is None:
-        raise ValueError(f"has an object without bndbox: {name}")
-    left, top, right, bottom = (_number(corners, side, name) for side in ("xmin", "ymin", "xmax", "ymax"))
+    left, top, right, bottom = _corners(thing, name)
     # Some writers spell it with a capital.
     difficult = next((part.text or "" for part in thing if part.tag.lower() == "difficult"), "")
     return NamedBox(
         left - origin, top - origin, right - left + 1, bottom - top + 1, name, difficult.strip() not in {"", "0"}
     )
+
+
+def _corners(thing: Element, name: str) -> tuple[float, float, float, float]:
+    """xmin, ymin, xmax, ymax; of turned boxes and polygons, as SSDD has them besides, the extent."""
+    upright = thing.find("bndbox")
+    if upright is not None:
+        left, top, right, bottom = (_number(upright, side, name) for side in ("xmin", "ymin", "xmax", "ymax"))
+        return left, top, right, bottom
+    turned, outline = thing.find("rotated_bndbox"), thing.find("segm")
+    if turned is not None:
+        x, y = ([_number(turned, f"{axis}{number}", name) for number in (1, 2, 3, 4)] for axis in "xy")
+    elif outline is not None and outline.find("point") is not None:
+        try:
+            points = [[float(side) for side in (point.text or "").split(",")] for point in outline.iter("point")]
+            x, y = [point[0] for point in points], [point[1] for point in points]
+        except (ValueError, IndexError):
+            raise ValueError(f"has a broken outline of {name}") from None
+    else:
+        raise ValueError(f"has an object without bndbox: {name}")
+    return min(x), min(y), max(x), max(y)
 
 
 def _number(corners: Element, side: str, name: str) -> float:

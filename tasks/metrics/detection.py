@@ -21,13 +21,12 @@ from foundation.errors import CheckError
 from foundation.seeds import derive_seed
 from results.record import Metric
 from results.statistics import bootstrap
+from tasks.metrics.precision_recall import interpolated
 
 Array = NDArray[np.float64]
 
 PER_IMAGE = 100
 """Section 11.2: detections that count, per image and class."""
-RECALLS = np.linspace(0.0, 1.0, 101)
-"""Section 11.2: points of the interpolation."""
 NO_TRUTH = "no ground truth"
 _BEYOND_EVERY_RANGE = 1e11  # an area above COCO's "all" range: the library then ignores the box, without a crowd's IoU
 
@@ -250,23 +249,6 @@ def overlaps(detections: Sequence[Detection], truth: Sequence[Box]) -> Array:
     union = a[..., 2:].prod(axis=2) + b[..., 2:].prod(axis=2) - both
     shares: Array = both / np.where(union > 0, union, 1.0)
     return shares
-
-
-def interpolated(right: Array, wrong: Array, wanted: float) -> float:
-    """Area under the interpolated curve of precision over recall, 0 to 1.
-
-    Args:
-        right: how many right detections stand at each place, from the surest down.
-        wrong: how many wrong ones.
-        wanted: true boxes.
-    """
-    if not len(right):
-        return 0.0
-    hits, misses = np.cumsum(right), np.cumsum(wrong)
-    precision = hits / np.maximum(hits + misses, np.spacing(1))
-    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(hits / wanted, RECALLS, side="left")
-    return float(np.where(at < len(right), best_from_here[np.minimum(at, len(right) - 1)], 0.0).mean())
 
 
 def canonical_order(found: Detection) -> tuple[Any, ...]:

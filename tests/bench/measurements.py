@@ -6,8 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from tests.bench.classification_run import classification_run
+from tests.bench.detection_run import detection_run
+from tests.bench.detection_speed import DETECTION_MEASUREMENTS
 from tests.bench.encoders import ENCODER_MEASUREMENTS
 from tests.bench.interleave import Timing, interleaved
+from tests.bench.segmentation_speed import SEGMENTATION_MEASUREMENTS
 from tests.bench.world import ci_world, scene
 
 BATCH = 32
@@ -96,7 +100,11 @@ def start_up(turns: int) -> dict[str, Timing]:
 
 MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {
     "training-step": (training_step, "timm, bare loop"),
+    "classification-run": (classification_run, "a script with timm"),
     "start-up": (start_up, "python -c pass"),
+    **DETECTION_MEASUREMENTS,
+    "detection-run": (detection_run, "torchvision script"),
+    **SEGMENTATION_MEASUREMENTS,
     **ENCODER_MEASUREMENTS,
     "scene": (scene, "points in a loop"),
     "ci-world": (ci_world, "one process"),

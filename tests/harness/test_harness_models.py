@@ -11,7 +11,7 @@ import pytest
 
 from adapters.conformance.report import NotApplicable, Unmet
 from adapters.registry import catalog
-from harness.model_trials import TRIALS, Trial, try_classification, try_task
+from harness.model_trials import TRIALS, Trial, try_task
 from harness.models_commands import check
 from tasks.catalog import TASKS
 
@@ -102,5 +102,5 @@ def test_a_model_that_learns_nothing_fails_the_trial(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(loading, "load", frozen)
     with pytest.raises(Unmet) as caught:
-        try_classification(Trial(catalog()["random-mini"], None, quick=False))
+        try_task("classification")(Trial(catalog()["random-mini"], None, quick=False))
     assert "falls" in caught.value.expected and caught.value.change

@@ -17,10 +17,11 @@ from adapters.interface import LoadedModel
 from adapters.load import load
 from adapters.registry import catalog
 from tasks.classification.data import ClassificationData, build
-from tasks.classification.fit import Classifier, FineTuning, Outcome, fit_and_predict, predict
+from tasks.classification.fit import Classifier, FineTuning, fit_and_predict, predict
 from tasks.classification.score import score
 from tasks.datasets import DatasetIndex
 from tasks.protocol import ClassificationSettings, task_settings
+from tasks.task import Outcome
 
 SIZE = 24
 TINY = Architecture(kind="vit", width=32, depth=2, heads=2, patch=8, activation="gelu", image_size=SIZE)
@@ -63,7 +64,9 @@ def _top1(data: ClassificationData, outcome: Outcome) -> float:
         "train_counts": list(data.counts("train")),
         "test": [{"image_id": chip.image_id, "label": chip.label} for chip in data.test],
     }
-    return float(score(outcome.predictions, truth)["metrics"]["top1"].value)
+    top1 = score(outcome.predictions, truth)["metrics"]["top1"].value
+    assert top1 is not None
+    return top1
 
 
 @pytest.fixture(scope="module")

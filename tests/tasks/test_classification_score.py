@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,10 @@ def _predictions(scores: Sequence[Sequence[float | None]]) -> list[dict[str, Any
 def _scored(
     scores: Sequence[Sequence[float | None]], labels: Sequence[int], train: Sequence[int] | None = None
 ) -> dict[str, Any]:
-    return score(_predictions(scores), _truth(labels, len(scores[0]), train))
+    return dict(score(_predictions(scores), _truth(labels, len(scores[0]), train)))
 
 
-def _values(found: dict[str, Any]) -> dict[str, float]:
+def _values(found: Mapping[str, Any]) -> dict[str, float]:
     return {name: metric.value for name, metric in found["metrics"].items()}
 
 

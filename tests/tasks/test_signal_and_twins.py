@@ -34,8 +34,8 @@ def measured(
     loaded = load(catalog()[model], image_size=settings.image_size, seed=0)
     outcome = fit_and_predict(loaded, data, settings, seed=0, twin=twin)
     found = score(outcome.predictions, truth_of(data))
-    trivial = {"chance": found["baselines"].chance["top1"], "majority": found["baselines"].majority["top1"]}
-    return found["metrics"]["top1"], trivial
+    baselines = {"chance": found["baselines"].chance["top1"], "majority": found["baselines"].majority["top1"]}
+    return found["metrics"]["top1"], {name: value for name, value in baselines.items() if value is not None}
 
 
 def standard_error(percent: float, n: int) -> float:

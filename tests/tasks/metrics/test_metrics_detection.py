@@ -15,18 +15,17 @@ from numpy.typing import NDArray
 
 from foundation.errors import CheckError
 from tasks.metrics.detection import (
-    RECALLS,
     Box,
     Detection,
     DetectionScores,
     ResampledAP50,
     coco_detections,
     coco_ground_truth,
-    interpolated,
     match,
     overlaps,
     score,
 )
+from tasks.metrics.precision_recall import RECALLS, interpolated
 
 IMAGES = ("b", "a", "c")
 

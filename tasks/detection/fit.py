@@ -1,0 +1,200 @@
+"""Fine-tuning an encoder under the detector, or fitting the threshold detector; boxes in pixels of the files out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adapters.interface import Encoder, LoadedModel
+from foundation.progress import Progress, silent
+from foundation.seeds import derive_seed
+from tasks.detection.answers import answer, within_image
+from tasks.detection.augment import Marked, augment
+from tasks.detection.control import threshold_answers, whose_boxes
+from tasks.detection.data import DetectionData, Scene
+from tasks.detection.detector import Detected, Detector, Targets
+from tasks.detection.squares import Squares, noise_like, squares_to_learn, squares_to_test
+from tasks.input_path import input_path
+from tasks.lookahead import lookahead
+from tasks.optimiser import build_optimiser
+from tasks.protocol.settings import DetectionSettings
+from tasks.task import Outcome, Row, Twin
+from tasks.training import accumulate, autocast, resolve_precision, train
+
+PREDICT_BATCH = 16
+
+
+class Batch(NamedTuple):
+    """8-bit squares [B, S, S] and what is to be found in each."""
+
+    images: Tensor
+    targets: list[Targets]
+
+    def __len__(self) -> int:
+        """Items, not fields."""
+        return len(self.targets)
+
+
+class FineTuning:
+    """A detection as the training loop wants it."""
+
+    def __init__(
+        self,
+        model: Detector,
+        loaded: LoadedModel,
+        settings: DetectionSettings,
+        squares: Squares,
+        marked: Sequence[Marked],
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.squares = squares
+        self.marked = marked
+        self.seed = seed
+        self.device = device
+        self.to_input = input_path(loaded, settings.normalisation)
+        self.plan = accumulate(len(squares), settings.training)
+        # On a GPU the next steps are prepared meanwhile; on the CPU they would only compete.
+        self.threads = 4 if device.type == "cuda" else 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps per epoch."""
+        return len(self.plan)
+
+    def batches(self, epoch: int) -> Iterator[list[Batch]]:
+        """Every training image once, in an order and with views that hang on seed and epoch alone."""
+        order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(len(self.squares))
+        for micros in lookahead(partial(self._prepared, epoch, order), self.plan, threads=self.threads):
+            yield [
+                Batch(
+                    batch.images.to(self.device, non_blocking=True),
+                    [Targets(*(field.to(self.device, non_blocking=True) for field in one)) for one in batch.targets],
+                )
+                for batch in micros
+            ]
+
+    def loss(self, micro: Batch) -> Tensor:
+        """Sum of the four losses."""
+        total: Tensor = self.model(self.to_input(micro.images), micro.targets)
+        return total
+
+    def _prepared(self, epoch: int, order: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
+        batches = []
+        for low, high in step:
+            chosen = order[low:high]
+            rngs = [np.random.default_rng(derive_seed("augment", self.seed, epoch, index)) for index in chosen]
+            pixels, moved = augment(self.squares, self.marked, chosen, self.settings, rngs)
+            targets = [Targets(torch.from_numpy(one.boxes).float(), torch.from_numpy(one.labels)) for one in moved]
+            batches.append(Batch(torch.from_numpy(pixels), targets))
+        return batches
+
+
+def annotated(scenes: Sequence[Scene], twin: Twin, seed: int) -> list[Marked]:
+    """Per training image its boxes, in shares of its width and height.
+
+    The twin of shuffled labels gives every image the whole annotation of another one, at the same relative places:
+    with its boxes where another image has its targets, nothing can be learnt but where targets use to be.
+    """
+    marked = []
+    for scene in scenes:
+        corners = [(box.x, box.y, box.x + box.width, box.y + box.height) for box in scene.boxes]
+        size = np.array([scene.width, scene.height] * 2, dtype=np.float64)
+        labels = np.array([box.label for box in scene.boxes], dtype=np.int64)
+        marked.append(Marked(np.array(corners, dtype=np.float64).reshape(-1, 4) / size, labels))
+    return [marked[giver] for giver in whose_boxes(len(scenes), twin, seed)]
+
+
+def fit_and_predict(
+    loaded: LoadedModel,
+    data: DetectionData,
+    settings: DetectionSettings,
+    *,
+    seed: int,
+    twin: Twin = "none",
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    progress: Progress = silent,
+) -> Outcome:
+    """Learns from the training part and finds targets in every test image."""
+
+    def preparing(done: int, total: int, note: str = "") -> None:
+        progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
+
+    if not loaded.trainable:
+        rows = threshold_answers(data, twin=twin, seed=seed, progress=preparing)
+        return Outcome(rows, [], 0, "fp32", 0.0, None, [])
+    device = device or torch.device("cpu")
+    largest = settings.image_size * max(settings.resize_range)
+    squares = squares_to_learn(data.train, largest, preparing)
+    test = squares_to_test(data.test, settings.image_size, preparing)
+    if twin == "noise_images":
+        squares, test = noise_like(squares, data.train, seed), noise_like(test, data.test, seed)
+    model = Detector(cast(Encoder, loaded.encoder), len(data.classes), settings, seed=seed).to(device)
+    optimiser = build_optimiser(
+        model,
+        settings.training.optimiser,
+        layer_id=model.layer_id,
+        layer_count=model.layer_count,
+        positions=model.no_weight_decay(),
+    )
+    marked = annotated(data.train, twin, seed)
+    task = FineTuning(model, loaded, settings, squares, marked, seed=seed, device=device)
+    history = train(
+        task,
+        optimiser,
+        settings.training,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        key=key,
+        progress=progress,
+    )
+    precision = resolve_precision(settings.training.precision, device)
+    found = predict(model, task.to_input, test, device, precision)
+    rows = [
+        _answer(scene, one, test, position, settings.test_detections)
+        for position, (scene, one) in enumerate(zip(data.test, found, strict=True))
+    ]
+    return Outcome(
+        predictions=rows,
+        losses=history.losses,
+        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        precision=precision,
+        earlier_seconds=history.earlier_seconds,
+        resumed_from_epoch=history.resumed_from_epoch,
+        warnings=history.warnings,
+    )
+
+
+@torch.inference_mode()
+def predict(model: Detector, to_input: Any, squares: Squares, device: torch.device, precision: str) -> list[Detected]:
+    """What is found in each square, in pixels of the square, in batches."""
+    model.eval()
+    found: list[Detected] = []
+    for low in range(0, len(squares), PREDICT_BATCH):
+        grey = torch.from_numpy(np.array(squares.pixels[low : low + PREDICT_BATCH])).to(device)
+        with autocast(device, precision):
+            found += model.detect(to_input(grey))
+    return found
+
+
+def _answer(scene: Scene, found: Detected, squares: Squares, position: int, most: int) -> Row:
+    """Detections of one square in pixels of its file, within the image; the surest `most` of them."""
+    content, file = squares.contents[position], squares.files[position]
+    scale = np.array([file.width / content.width, file.height / content.height] * 2)
+    corners, scores = found.boxes.float().cpu().numpy() * scale, found.scores.float().cpu().numpy()
+    boxes, real = within_image(corners, file.width, file.height)
+    kept = np.flatnonzero(real & np.isfinite(scores))[:most]
+    return answer(scene.image_id, boxes[kept], found.labels.cpu().numpy()[kept], scores[kept])

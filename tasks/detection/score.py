@@ -1,0 +1,102 @@
+"""Scores of a detection: a pure function of stored predictions and truth (section 11.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from foundation.errors import CheckError
+from results.record import Baselines
+from tasks.metrics import detection
+from tasks.metrics.detection import Box, Detection
+from tasks.metrics.precision_recall import RECALLS
+from tasks.task import Row, Scored
+
+METRICS = ("ap50", "ap50_95", "recall100")
+"""AP50 is the column of the paper's Table 4."""
+TRIVIAL = "threshold detector (constant false alarm rate), fitted on the training part"
+"""What stands under `majority`: the best of the two trivial answers of section 11.8; the other, no boxes, has 0."""
+
+
+def score(predictions: Sequence[Row], truth: Row) -> Scored:
+    """Metrics, baselines, details and warnings of one cell."""
+    images = [row["image_id"] for row in truth["test"]]
+    classes = list(truth["classes"])
+    boxes = true_boxes(truth)
+    found = detections(predictions, images)
+    scored = detection.score(boxes, found, images=images, classes=classes)
+    simple = detections(truth["threshold"], images)
+    trivial = detection.score(boxes, simple, images=images, classes=classes, intervals=False)
+    undefined = not boxes
+    return {
+        "metrics": {name: scored.metrics[name] for name in METRICS},
+        "baselines": Baselines(
+            chance=dict.fromkeys(METRICS, None if undefined else 0.0),
+            majority={name: trivial.metrics[name].value for name in METRICS},
+        ),
+        "details": {
+            "per_class": {name: row._asdict() for name, row in scored.per_class.items()},
+            "precision_at_recall": curves(boxes, found, classes),
+            "absent_classes": list(scored.absent_classes),
+            "detections": len(found),
+            "majority_is": TRIVIAL,
+        },
+        "warnings": list(scored.warnings),
+    }
+
+
+def true_boxes(truth: Row) -> list[Box]:
+    """The boxes of the test part."""
+    return [
+        Box(row["image_id"], int(label), float(x), float(y), float(w), float(h), bool(difficult))
+        for row in truth["test"]
+        for x, y, w, h, label, difficult in row["boxes"]
+    ]
+
+
+def detections(predictions: Sequence[Row], images: Sequence[str]) -> list[Detection]:
+    """Stored predictions as the metric wants them; they must answer for exactly these images."""
+    answers = {row["image_id"]: row["boxes"] for row in predictions}
+    if len(answers) != len(predictions):
+        raise CheckError("an image is answered twice", way_out="one line per test image")
+    if set(answers) != set(images):
+        odd = sorted(set(answers) ^ set(images))
+        raise CheckError(
+            f"predictions and truth name different images, {len(odd)} in all, e.g. {odd[0]}",
+            way_out="predict exactly the test images of the truth file; one without targets has an empty list",
+        )
+    return [_detection(image, box) for image in images for box in answers[image]]
+
+
+def curves(boxes: Sequence[Box], found: Sequence[Detection], classes: Sequence[str]) -> dict[str, list[float] | None]:
+    """Interpolated precision in per cent at 101 recalls from 0 to 1, at IoU 0.5; None for classes without test boxes.
+
+    The mean over a class's points is its AP50.
+    """
+    drawn: dict[str, list[float] | None] = {}
+    for label, name in enumerate(classes):
+        asked = [box for box in boxes if box.label == label]
+        if not asked:
+            drawn[name] = None
+            continue
+        right = detection.match([one for one in found if one.label == label], asked).right
+        hits = np.cumsum(right)
+        precision = np.maximum.accumulate((hits / np.arange(1, len(right) + 1))[::-1])[::-1]
+        at = np.searchsorted(hits / len(asked), RECALLS, side="left")
+        reached = np.append(precision, 0.0)  # beyond the last detection nothing is found
+        drawn[name] = [float(f"{100.0 * value:.6g}") for value in reached[at]]
+    return drawn
+
+
+def _detection(image: str, box: Any) -> Detection:
+    numbers = isinstance(box, list | tuple) and all(isinstance(side, int | float) for side in box)
+    if not numbers or len(box) != 6 or not float(box[4]).is_integer():
+        raise CheckError(
+            f"not a detection: {box!r}"[:200],
+            where=image,
+            way_out="give [x, y, width, height, label, score] with the number of a class as label",
+        )
+    x, y, w, h, label, sure = box
+    return Detection(image, int(label), float(x), float(y), float(w), float(h), float(sure))

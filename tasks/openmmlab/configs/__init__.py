@@ -1,0 +1,1 @@
+"""Example configurations of mmdet and mmseg: text for `Config.fromfile` to read, never imported."""

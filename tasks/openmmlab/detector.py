@@ -1,0 +1,118 @@
+"""mmdet's Faster R-CNN in the place of our detector: same encoder, pyramid, settings and calls; their heads and losses.
+
+What is theirs: anchors, matching, sampling, proposals, RoIAlign, the box head, all four losses, the final suppression.
+What is ours on both sides: the encoder with its windows, the pyramid, the loop, the data. A difference between the
+scores beyond the spread of the seeds is therefore a difference in what is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from adapters.interface import Encoder
+from foundation.seeds import derive_seed
+from tasks.detection.backbone import backbone, sources_of
+from tasks.detection.channel_norm import ChannelNorm
+from tasks.detection.detector import Detected, Targets
+from tasks.detection.initial_values import initialise
+from tasks.detection.pyramid import FeaturePyramid
+from tasks.openmmlab.installation import build_network, require_openmmlab
+from tasks.openmmlab.networks import detector_config
+from tasks.protocol.settings import DetectionSettings
+
+NORM = {"type": ChannelNorm, "eps": 1e-6}
+"""The norm of our own box head."""
+
+_BACKBONE = "network.backbone.encoder."
+
+
+class PyramidBackbone(nn.Module):
+    """Encoder and pyramid as mmdet sees them: images in, a tuple of levels out."""
+
+    def __init__(self, encoder: Encoder, settings: DetectionSettings, *, seed: int) -> None:
+        super().__init__()
+        self.encoder = backbone(encoder, settings)
+        sources = sources_of(self.encoder, settings)
+        with torch.device("meta"):  # no random numbers for values that are overwritten anyway
+            self.pyramid = FeaturePyramid(sources, settings.pyramid_strides, settings.pyramid_channels)
+        initialise({"pyramid": self.pyramid}, seed)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The levels from fine to coarse."""
+        return tuple(self.pyramid(self.encoder.maps(images)))
+
+
+class OpenMMLabDetector(nn.Module):
+    """Answers to the calls of `tasks.detection.detector.Detector`."""
+
+    def __init__(self, encoder: Encoder, classes: int, settings: DetectionSettings, *, seed: int) -> None:
+        super().__init__()
+        require_openmmlab()
+        from mmdet.registry import MODELS
+
+        levels = PyramidBackbone(encoder, settings, seed=seed)
+        config = detector_config(
+            settings, classes=classes, levels=levels.pyramid.levels, backbone=lambda: levels, norm=NORM
+        )
+        self.network = build_network(MODELS, config, derive_seed("openmmlab", seed))
+
+    def losses(self, images: Tensor, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """Their losses under their names, each one number."""
+        found: dict[str, Any] = self.network.loss(images, _samples(images, targets))  # type: ignore[operator]
+        return {name: _total(value) for name, value in found.items() if "loss" in name}
+
+    def forward(self, images: Tensor, targets: Sequence[Targets]) -> Tensor:
+        """The sum of the losses."""
+        return torch.stack(list(self.losses(images, targets).values())).sum()
+
+    @torch.inference_mode()
+    def detect(self, images: Tensor) -> list[Detected]:
+        """What is found in each image, surest first."""
+        answers = self.network.predict(images, _samples(images), rescale=False)  # type: ignore[operator]
+        found = [answer.pred_instances for answer in answers]
+        return [Detected(one.bboxes.float(), one.labels, one.scores.float()) for one in found]
+
+    @property
+    def layer_count(self) -> int:
+        """Layers of the encoder."""
+        return self._encoder.layer_count
+
+    def layer_id(self, parameter_name: str) -> int:
+        """The encoder's layer of a parameter; layer_count + 1 for pyramid and heads."""
+        if parameter_name.startswith(_BACKBONE):
+            return self._encoder.layer_id(parameter_name.removeprefix(_BACKBONE))
+        return self.layer_count + 1
+
+    def no_weight_decay(self) -> set[str]:
+        """What the encoder exempts from decay, under the names that the parameters have here."""
+        return {_BACKBONE + name for name in self._encoder.no_weight_decay()}
+
+    @property
+    def _encoder(self) -> Encoder:
+        return cast(PyramidBackbone, self.network.backbone).encoder
+
+
+def _samples(images: Tensor, targets: Sequence[Targets] | None = None) -> list[Any]:
+    """Their records of images that all fill their square, with what is to be found in them."""
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    side = tuple(images.shape[2:])
+    about = {"img_shape": side, "ori_shape": side, "pad_shape": side, "batch_input_shape": side, "scale_factor": (1, 1)}
+    samples = []
+    for number in range(len(images)):
+        sample = DetDataSample(metainfo=about)
+        if targets is not None:
+            sample.gt_instances = InstanceData(bboxes=targets[number].boxes, labels=targets[number].labels)
+        samples.append(sample)
+    return samples
+
+
+def _total(value: Tensor | list[Tensor]) -> Tensor:
+    """One number of one loss, which may come per level."""
+    parts = value if isinstance(value, list) else [value]
+    return torch.stack([part.float().mean() for part in parts]).sum()

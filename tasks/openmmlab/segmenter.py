@@ -1,0 +1,92 @@
+"""mmseg's Segmenter in the place of ours: same encoder and settings; their decoder, loss, and sliding window."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from adapters.interface import Encoder, Features
+from foundation.seeds import derive_seed
+from tasks.openmmlab.installation import build_network, require_openmmlab
+from tasks.openmmlab.networks import segmenter_config
+from tasks.protocol.settings import SegmentationSettings
+from tasks.segmentation.network import _heads
+
+_BACKBONE = "network.backbone.encoder."
+
+
+def on_grid(features: Features) -> Tensor:
+    """The tokens as one map [B, D, h, w]."""
+    return features.tokens.transpose(1, 2).reshape(len(features.tokens), -1, *features.grid)
+
+
+class TokenMap(nn.Module):
+    """An encoder as mmseg sees it: images in, its last tokens on their grid out."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """One map [B, D, h, w]."""
+        features: Features = self.encoder(images)
+        return (on_grid(features),)
+
+
+class OpenMMLabSegmenter(nn.Module):
+    """An encoder under mmseg's mask transformer."""
+
+    def __init__(self, encoder: Encoder, classes: int, settings: SegmentationSettings, *, seed: int) -> None:
+        super().__init__()
+        require_openmmlab()
+        from mmseg.registry import MODELS
+
+        config = segmenter_config(
+            settings,
+            classes=classes,
+            width=encoder.width,
+            heads=_heads(encoder.width),
+            backbone=lambda: TokenMap(encoder),
+        )
+        self.network = build_network(MODELS, config, derive_seed("openmmlab", seed))
+
+    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Their loss of images [B, C, S, S] with masks [B, S, S]."""
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        samples = []
+        for mask in masks:
+            sample = SegDataSample()
+            sample.gt_sem_seg = PixelData(data=mask[None].long())
+            samples.append(sample)
+        found: dict[str, Any] = self.network.loss(images, samples)  # type: ignore[operator]
+        return cast(Tensor, found["decode.loss_ce"]).float()
+
+    @torch.inference_mode()
+    def classify(self, image: Tensor) -> Tensor:
+        """The class [H, W] of every pixel of one image [1, C, H, W]; windows are theirs to place and to average."""
+        about = {"ori_shape": image.shape[2:], "img_shape": image.shape[2:], "pad_shape": image.shape[2:]}
+        logits: Tensor = self.network.inference(image, [about])  # type: ignore[operator]
+        return logits[0].argmax(dim=0)
+
+    @property
+    def layer_count(self) -> int:
+        """Layers of the encoder."""
+        return self._encoder.layer_count
+
+    def layer_id(self, parameter_name: str) -> int:
+        """The encoder's layer of a parameter; layer_count + 1 for the decoder."""
+        if parameter_name.startswith(_BACKBONE):
+            return self._encoder.layer_id(parameter_name.removeprefix(_BACKBONE))
+        return self.layer_count + 1
+
+    def no_weight_decay(self) -> set[str]:
+        """What the encoder exempts, and the class vectors."""
+        return {*(_BACKBONE + name for name in self._encoder.no_weight_decay()), "network.decode_head.cls_emb"}
+
+    @property
+    def _encoder(self) -> Encoder:
+        return cast(TokenMap, self.network.backbone).encoder

@@ -1,0 +1,269 @@
+"""Fine-tuning an encoder with a mask decoder on tiles, or fitting statistics of patches; masks out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adapters.interface import Encoder, Grid, LoadedModel
+from foundation.errors import CellError
+from foundation.progress import Progress, silent
+from foundation.seeds import derive_seed
+from tasks.baselines.patches import PATCH, PatchSegmenter, feature_names
+from tasks.datasets.images import read_pixels
+from tasks.datasets.records import IGNORE, ImageEntry
+from tasks.input_path import HH, input_path
+from tasks.lookahead import lookahead
+from tasks.optimiser import build_optimiser
+from tasks.protocol.settings import SegmentationSettings
+from tasks.segmentation.data import SegmentationData
+from tasks.segmentation.loss import class_shares, mask_cross_entropy
+from tasks.segmentation.mask_text import mask_to_text
+from tasks.segmentation.network import Segmenter
+from tasks.segmentation.predict import predict
+from tasks.segmentation.tiling import (
+    MaskTiles,
+    Pixels,
+    TileSet,
+    Tiling,
+    load_mask_tiles,
+    load_tiles,
+    noise_of,
+    noise_tiles,
+)
+from tasks.task import Outcome, Row, Twin
+from tasks.training import accumulate, resolve_precision, train
+
+_TURNS = 8  # quarter turns, with and without a flip
+_MOST_PATCHES = 1_000_000  # of the control: more would take gigabytes and be thrown away by it
+
+
+class Batch(NamedTuple):
+    """8-bit tiles, their masks as the patches see them, and which pixels are labelled if not all are."""
+
+    tiles: Tensor
+    shares: Tensor
+    valid: Tensor | None
+
+    def __len__(self) -> int:
+        """Items, not fields."""
+        return int(self.tiles.shape[0])
+
+
+class TileTraining:
+    """A segmentation as the training loop wants it."""
+
+    def __init__(
+        self,
+        model: Segmenter,
+        to_input: Callable[[Tensor], Tensor],
+        settings: SegmentationSettings,
+        tiles: Pixels,
+        masks: MaskTiles,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.to_input = to_input
+        self.tiles = tiles
+        self.masks = masks
+        self.seed = seed
+        self.device = device
+        self.plan = accumulate(len(tiles), settings.training)
+        grid = self._grid()
+        self.shares = class_shares(masks.masks, model.classes, grid, device)
+        self.ignoring = np.array([bool((mask == IGNORE).any()) for mask in masks.masks])
+        # On a GPU the batches of the next steps are gathered meanwhile; on the CPU that would only compete.
+        self.threads = 4 if device.type == "cuda" else 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps per epoch."""
+        return len(self.plan)
+
+    def batches(self, epoch: int) -> Iterator[list[Batch]]:
+        """Every training tile once, in an order and turned in ways that hang on seed and epoch alone."""
+        order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(len(self.tiles))
+        turns = np.zeros(len(self.tiles), dtype=np.int64)
+        if self.settings.augment:
+            turns = np.random.default_rng(derive_seed("turns", self.seed, epoch)).integers(0, _TURNS, len(self.tiles))
+        gather = partial(self._gather, order, turns)
+        for micros in lookahead(gather, self.plan, threads=self.threads):
+            yield [self._placed(batch) for batch in micros]
+
+    def loss(self, micro: Batch) -> Tensor:
+        """Cross entropy over the labelled pixels, without class weights (section 5.1)."""
+        logits = self.model(self.to_input(micro.tiles))
+        return mask_cross_entropy(logits, micro.shares, micro.valid, self.settings.tile)
+
+    def _gather(self, order: NDArray[np.int64], turns: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
+        batches = []
+        for low, high in step:
+            chosen = order[low:high]
+            rows = self.masks.rows[chosen]
+            batch = Batch(
+                torch.from_numpy(np.array(self.tiles[chosen])),
+                self.shares[torch.from_numpy(rows)],
+                torch.from_numpy(self.masks.masks[rows] != IGNORE) if self.ignoring[rows].any() else None,
+            )
+            batches.append(turned(batch, turns[chosen]) if self.settings.augment else batch)
+        return batches
+
+    def _placed(self, batch: Batch) -> Batch:
+        valid = None if batch.valid is None else batch.valid.to(self.device)
+        return Batch(batch.tiles.to(self.device), batch.shares.to(self.device), valid)
+
+    @torch.inference_mode()
+    def _grid(self) -> Grid:
+        """What the encoder makes of a tile."""
+        self.model.eval()
+        side = self.settings.tile
+        blank = torch.zeros((1, side, side, *self.tiles.shape[3:]), dtype=torch.uint8, device=self.device)
+        return Grid(*self.model(self.to_input(blank)).shape[1:3])
+
+
+def turned(batch: Batch, turns: NDArray[np.int64]) -> Batch:
+    """Each item flipped and turned by quarters as its number says: bits for upside down, left to right, transposed."""
+    out = Batch(*(None if part is None else torch.empty_like(part) for part in batch))  # type: ignore[arg-type]
+    for turn in np.unique(turns):
+        chosen = torch.from_numpy(np.flatnonzero(turns == turn))
+        flips = [axis for bit, axis in ((1, 1), (2, 2)) if turn & bit]
+        for part, target in zip(batch, out, strict=True):
+            if part is not None and target is not None:
+                moved = part[chosen].flip(flips)
+                target[chosen] = moved.transpose(1, 2) if turn & 4 else moved
+    return out
+
+
+def fit_and_predict(
+    loaded: LoadedModel,
+    data: SegmentationData,
+    settings: SegmentationSettings,
+    *,
+    seed: int,
+    twin: Twin = "none",
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    progress: Progress = silent,
+) -> Outcome:
+    """Learns from the training part and gives every test image a mask."""
+    device = device or torch.device("cpu")
+    tiling = Tiling(settings.tile, settings.stride)
+
+    def preparing(done: int, total: int, note: str = "") -> None:
+        progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
+
+    def tiles_of(entries: Sequence[ImageEntry]) -> TileSet:
+        if twin == "noise_images":
+            return noise_tiles(entries, tiling, seed)
+        return load_tiles(data.index, entries, tiling, preparing)
+
+    tiles = tiles_of(data.train).pixels
+    masks = _masks(data, tiling, twin, seed, preparing)
+    if not loaded.trainable:
+        return _control(loaded, data, tiles, masks, twin=twin, seed=seed, progress=progress)
+    to_input = input_path(loaded, settings.normalisation)
+    model = Segmenter(
+        cast(Encoder, loaded.encoder),
+        len(data.classes),
+        blocks=settings.decoder_blocks,
+        dropout=settings.decoder_dropout,
+        seed=seed,
+    ).to(device)
+    optimiser = build_optimiser(
+        model,
+        settings.training.optimiser,
+        layer_id=model.layer_id,
+        layer_count=model.encoder.layer_count,
+        positions=model.no_weight_decay(),
+    )
+    history = train(
+        TileTraining(model, to_input, settings, tiles, masks, seed=seed, device=device),
+        optimiser,
+        settings.training,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        key=key,
+        progress=progress,
+    )
+    precision = resolve_precision(settings.training.precision, device)
+    answers = predict(model, to_input, tiles_of(data.test), data.test, tiling, device, precision)
+    return Outcome(
+        predictions=_rows(data, answers),
+        losses=history.losses,
+        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        precision=precision,
+        earlier_seconds=history.earlier_seconds,
+        resumed_from_epoch=history.resumed_from_epoch,
+        warnings=[*history.warnings, *_remarks(data, loaded)],
+    )
+
+
+def _masks(data: SegmentationData, tiling: Tiling, twin: Twin, seed: int, progress: Progress) -> MaskTiles:
+    if not any(data.counts("train")):
+        raise CellError(
+            "the training masks hold no labelled pixels",
+            where=data.index.dataset,
+            way_out="raise --limit, or leave it out; or choose another --label-map",
+        )
+    masks = load_mask_tiles(data.index, data.train, tiling, progress)
+    if twin == "shuffled_labels":
+        order = np.random.default_rng(derive_seed("shuffled_labels", seed)).permutation(len(masks.rows))
+        masks = masks._replace(rows=masks.rows[order])
+    return masks
+
+
+def _control(
+    loaded: LoadedModel,
+    data: SegmentationData,
+    tiles: Pixels,
+    masks: MaskTiles,
+    *,
+    twin: Twin,
+    seed: int,
+    progress: Progress,
+) -> Outcome:
+    """Learns from the same tiles, and sees whole images when it answers."""
+    progress(0, 2, "statistics of the training part")
+    most = max(1, _MOST_PATCHES * PATCH**2 // tiles[0].size)
+    chosen = np.arange(len(tiles))
+    if len(chosen) > most:
+        chosen = np.sort(np.random.default_rng(derive_seed("tiles", seed)).permutation(len(tiles))[:most])
+    segmenter = PatchSegmenter(
+        [_grey(tiles[row]) for row in chosen],
+        [masks.masks[masks.rows[row]] for row in chosen],
+        classes=len(data.classes),
+        seed=seed,
+    )
+    progress(1, 2, "masks of the test part")
+    read = noise_of(seed) if twin == "noise_images" else partial(read_pixels, data.index)
+    rows = _rows(data, (segmenter.predict([_grey(read(entry))])[0] for entry in data.test))
+    progress(2, 2, "predicted")
+    return Outcome(rows, [], (len(feature_names()) + 1) * len(data.classes), "fp32", 0.0, None, _remarks(data, loaded))
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., HH])
+
+
+def _rows(data: SegmentationData, answers: Iterator[Pixels]) -> list[Row]:
+    return [
+        {"image_id": entry.image_id, "mask": mask_to_text(mask)} for entry, mask in zip(data.test, answers, strict=True)
+    ]
+
+
+def _remarks(data: SegmentationData, loaded: LoadedModel) -> list[str]:
+    if data.train[0].more and loaded.contract.channels != 3:
+        return ["the model does not take three channels: of each composite it saw HH alone"]
+    return []

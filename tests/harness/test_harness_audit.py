@@ -1,0 +1,94 @@
+"""`harness data verify` and `harness data audit` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import CheckError
+from harness.audit import compared
+from results.record import Metric
+from tests.harness.conftest import Harness
+
+
+@pytest.fixture
+def doubled(tmp_path: Path, tiny_root: Path) -> Path:
+    """The tiny SAR-ACD with every chip of the first class twice."""
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    folder = root / "sar_acd" / "images" / "A220"
+    for path in sorted(folder.glob("0*.jpg")):
+        shutil.copy(path, folder / f"1{path.name[1:]}")
+    return root
+
+
+def test_verify_says_what_is_there_and_that_it_is_not_the_published_size(harness: Harness, tiny_root: Path) -> None:
+    done = harness("data", "verify", "sar_acd", "--data-root", tiny_root)
+    assert done.returncode == 5, done.stderr
+    assert "60 images" in done.stdout and "60 images instead of 3032" in done.stdout
+    found = json.loads(harness("data", "verify", "--data-root", tiny_root, "--json").stdout)
+    assert [one["dataset"] for one in found["data_sets"]] == ["sar_acd"] and len(found["missing"]) == 7
+
+
+def test_verify_of_what_is_not_there_ends_with_three(harness: Harness, tiny_root: Path, tmp_path: Path) -> None:
+    assert harness("data", "verify", "fusar_ship", "--data-root", tiny_root).returncode == 3
+    (tmp_path / "empty").mkdir()
+    assert harness("data", "verify", "--data-root", tmp_path / "empty").returncode == 3
+    assert harness("data", "verify", "--data-root", tmp_path / "nowhere").returncode == 2
+    wrong = harness("data", "verify", "sar_acdd")
+    assert wrong.returncode == 2 and "did you mean sar_acd" in wrong.stderr
+
+
+def test_the_synthetic_world_holds(harness: Harness) -> None:
+    done = harness("data", "verify", "sar_acd", "--world", "ci")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "synthetic" in done.stdout
+
+
+def test_audit_counts_copies_and_writes_a_split_without_them(harness: Harness, doubled: Path, tmp_path: Path) -> None:
+    done = harness("data", "audit", "sar_acd", "--data-root", doubled, "--kinds", "exact", "--emit", "d.json", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    exact = next(kind for kind in found["kinds"] if kind["kind"] == "exact")
+    assert exact["pairs"] == 10 and exact["across"] > 0
+    assert found["emitted"]["units"] == 60
+    test = set((tmp_path / "d.test.txt").read_text().split())
+    train = set((tmp_path / "d.train.txt").read_text().split())
+    assert len(train | test) == 70 and not train & test
+    for number in range(1, 11):
+        first, second = (f"images/A220/{name}.jpg" for name in (f"{number:03d}", f"1{number:02d}"))
+        assert (first in test) is (second in test)
+    assert "exact 1.000" in harness("data", "audit", "sar_acd", "--data-root", doubled).stdout
+
+
+def test_audit_refuses_what_it_cannot_do(harness: Harness, tiny_root: Path) -> None:
+    place = ("--data-root", tiny_root)
+    assert harness("data", "audit", "sar_acd", *place, "--emit", "d.txt").returncode == 2
+    assert harness("data", "audit", "sar_acd", *place, "--kinds", "nearly", "--emit", "d.json").returncode == 2
+    assert harness("data", "audit", "all", *place).returncode == 2
+    assert harness("data", "audit", "fusar_map", *place).returncode == 3
+
+
+@pytest.mark.slow  # fits two classifiers
+def test_the_score_difference_is_printed_with_its_interval(harness: Harness, doubled: Path) -> None:
+    done = harness(
+        *("data", "audit", "sar_acd", "--data-root", doubled, "--kinds", "exact", "--json"),
+        *("--score-difference", "simple-features", "--jobs", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["score_differences"]
+    assert found["metric"] == "top1" and found["low"] <= found["difference"] <= found["high"]
+    assert found["difference"] == pytest.approx(found["disjoint"] - found["usual"])
+
+
+def test_the_interval_of_a_difference_squares_and_adds() -> None:
+    usual = ("top1", Metric(value=80.0, low=76.0, high=83.0))
+    other = ("top1", Metric(value=60.0, low=57.0, high=64.0))
+    found = compared("m", "classification", usual, other)
+    assert found.difference == -20.0
+    assert found.low == pytest.approx(-20 - 18**0.5) and found.high == pytest.approx(-20 + 32**0.5)
+    with pytest.raises(CheckError, match="nothing to test"):
+        compared("m", "classification", usual, ("top1", Metric(value=None, reason="nothing to test")))

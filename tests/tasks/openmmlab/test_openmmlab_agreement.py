@@ -1,0 +1,202 @@
+"""The same protocol through mmdet and mmseg: the same form of answers, and scores within the seeds' spread of ours."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.interface import LoadedModel
+from adapters.load import load
+from adapters.registry import catalog
+from foundation.errors import MissingError, UsageError
+from tasks.datasets import DatasetIndex
+from tasks.detection import data as boxes
+from tasks.detection import fit as our_boxes
+from tasks.detection.score import score as score_boxes
+from tasks.openmmlab import installation, operators
+from tasks.openmmlab.fit import fit_and_predict_boxes, fit_and_predict_masks
+from tasks.openmmlab.installation import require_openmmlab
+from tasks.protocol import DetectionSettings, SegmentationSettings
+from tasks.segmentation import data as masks
+from tasks.segmentation import fit as our_masks
+from tasks.segmentation.score import score as score_masks
+from tasks.task import Outcome
+
+MakeModel = Callable[[int], LoadedModel]
+Fit = Callable[..., Outcome]
+SEEDS = (0, 1, 2)
+ROUNDING = 3.0
+"""Points that scores of eight images or fewer may differ by when the seeds happen to agree to the last digit."""
+
+
+def _within_the_spread(ours: list[float], theirs: list[float]) -> bool:
+    """Means no further apart than the scores of one implementation are among themselves."""
+    spread = max(max(scores) - min(scores) for scores in (ours, theirs))
+    return abs(float(np.mean(ours)) - float(np.mean(theirs))) <= spread + ROUNDING
+
+
+def test_the_comparison_tells_two_implementations_apart() -> None:
+    assert _within_the_spread([80.0, 84.0, 82.0], [81.0, 85.0, 86.0])
+    assert not _within_the_spread([80.0, 84.0, 82.0], [70.0, 74.0, 72.0])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("openmmlab")
+def test_detectors_agree_within_the_spread_of_the_seeds(
+    tiny_model: MakeModel, ship_index: DatasetIndex, detection_settings: Callable[..., DetectionSettings]
+) -> None:
+    settings = detection_settings(15)
+    data = boxes.build(ship_index, settings)
+    truth = boxes.truth_of(data)
+
+    def scores(fit: Fit, **options: Any) -> list[float]:
+        return [
+            score_boxes(fit(tiny_model(seed), data, settings, seed=seed, **options).predictions, truth)["metrics"][
+                "ap50"
+            ].value
+            or 0.0
+            for seed in SEEDS
+        ]
+
+    ours, theirs = scores(our_boxes.fit_and_predict), scores(fit_and_predict_boxes)
+    assert min(float(np.mean(ours)), float(np.mean(theirs))) > 40, (ours, theirs)
+    assert _within_the_spread(ours, theirs), (ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("openmmlab")
+def test_segmenters_agree_within_the_spread_of_the_seeds(
+    tiny_model: MakeModel, land_index: DatasetIndex, segmentation_settings: Callable[..., SegmentationSettings]
+) -> None:
+    settings = segmentation_settings(6)
+    data = masks.build(land_index, settings)
+    truth = masks.truth_of(data)
+
+    def scores(fit: Fit) -> list[float]:
+        return [
+            score_masks(fit(tiny_model(seed), data, settings, seed=seed).predictions, truth)["metrics"]["miou"].value
+            or 0.0
+            for seed in SEEDS
+        ]
+
+    ours, theirs = scores(our_masks.fit_and_predict), scores(fit_and_predict_masks)
+    assert min(float(np.mean(ours)), float(np.mean(theirs))) > 60, (ours, theirs)
+    assert _within_the_spread(ours, theirs), (ours, theirs)
+
+
+@pytest.mark.usefixtures("openmmlab")
+def test_masks_answer_for_every_test_image_at_its_size(
+    tiny_model: MakeModel, land_index: DatasetIndex, segmentation_settings: Callable[..., SegmentationSettings]
+) -> None:
+    settings = segmentation_settings(1, tile=32, stride=24)  # windows that overlap, and a border to fill up
+    data = masks.build(land_index, settings)
+    outcome = fit_and_predict_masks(tiny_model(0), data, settings, seed=0)
+    assert [row["image_id"] for row in outcome.predictions] == list(data.split.test)
+    score_masks(outcome.predictions, masks.truth_of(data))  # refuses masks of another size
+    assert json.loads(json.dumps(outcome.predictions)) == outcome.predictions
+
+
+@pytest.mark.usefixtures("openmmlab")
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_run_that_is_taken_up_again_ends_where_an_unbroken_one_does(
+    task: str,
+    tiny_model: MakeModel,
+    ship_index: DatasetIndex,
+    land_index: DatasetIndex,
+    detection_settings: Callable[..., DetectionSettings],
+    segmentation_settings: Callable[..., SegmentationSettings],
+    tmp_path: Path,
+) -> None:
+    if task == "detection":
+        fit: Fit = fit_and_predict_boxes
+        settings: Any = detection_settings(2)
+        data: Any = boxes.build(ship_index, settings, limit=8)
+    else:
+        fit, settings = fit_and_predict_masks, segmentation_settings(2)
+        data = masks.build(land_index, settings, limit=8)
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        if note == "epoch 2/2":
+            raise KeyboardInterrupt
+
+    options = {"seed": 0, "checkpoint": tmp_path / "checkpoint", "key": "k"}
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(0), data, settings, progress=stop, **options)
+    resumed = fit(tiny_model(0), data, settings, **options)
+    whole = fit(tiny_model(0), data, settings, seed=0)
+    assert resumed.resumed_from_epoch == 1 and whole.resumed_from_epoch is None
+    assert resumed.predictions == whole.predictions
+    assert resumed.losses == whole.losses
+
+
+@pytest.mark.usefixtures("openmmlab")
+def test_noise_in_place_of_images_brings_their_segmenter_down(
+    tiny_model: MakeModel, land_index: DatasetIndex, segmentation_settings: Callable[..., SegmentationSettings]
+) -> None:
+    settings = segmentation_settings(4)
+    data = masks.build(land_index, settings)
+    outcome = fit_and_predict_masks(tiny_model(0), data, settings, seed=0, twin="noise_images")
+    value = score_masks(outcome.predictions, masks.truth_of(data))["metrics"]["miou"].value
+    assert value is not None and value < 50
+
+
+def test_hand_made_features_are_refused(
+    ship_index: DatasetIndex, detection_settings: Callable[..., DetectionSettings]
+) -> None:
+    settings = detection_settings()
+    loaded = load(catalog()["simple-features"], image_size=64, seed=0)
+    with pytest.raises(UsageError, match="no network"):
+        fit_and_predict_boxes(loaded, boxes.build(ship_index, settings), settings, seed=0)
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "installed_versions", lambda: (("mmengine", "0.10.7"),))
+    with pytest.raises(MissingError, match="not installed") as caught:
+        require_openmmlab()
+    assert "fusar-klip-bench[openmmlab]" in caught.value.way_out
+    assert "mmengine 0.10.7" in str(caught.value.where)
+
+
+def test_a_library_that_the_system_lacks_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(name: str) -> Any:
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(installation, "is_installed", lambda: True)
+    monkeypatch.setattr(operators, "install_operators", lambda: "torchvision")
+    monkeypatch.setattr(importlib, "import_module", failing)
+    with pytest.raises(MissingError, match=r"libGL\.so\.1") as caught:
+        require_openmmlab()
+    assert "apt install libgl1" in caught.value.way_out
+
+
+@pytest.mark.usefixtures("openmmlab")
+def test_each_task_has_its_stand_in_and_others_are_refused() -> None:
+    assert installation.fit_of("detection") is fit_and_predict_boxes
+    assert installation.fit_of("segmentation") is fit_and_predict_masks
+    with pytest.raises(UsageError, match="no openmmlab implementation of classification"):
+        installation.require_installed("classification")
+
+
+def test_planning_needs_neither_torch_nor_theirs() -> None:
+    code = (
+        "import sys; from tasks.openmmlab.installation import installed_versions, is_installed; is_installed();"
+        "print([name for name in ('torch', 'numpy', 'mmengine', 'mmcv') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.usefixtures("openmmlab")
+def test_a_record_can_name_versions_and_operators() -> None:
+    implementation = require_openmmlab()
+    assert dict(implementation.versions)["mmdet"]
+    assert implementation.operators in ("mmcv", "torchvision")
+    assert f"operators of {implementation.operators}" in str(implementation)
