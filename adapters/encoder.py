@@ -81,10 +81,10 @@ class PlainViT(Startable):
         self.blocks = nn.Sequential(*_blocks(architecture, norm, dropout, drop_path))
         self.norm = norm(width) if architecture.final_norm else nn.Identity()
         self.output_norm = norm(width) if architecture.output_norm else nn.Identity()
-        self._depth_read = _depth_read(architecture)
-        if self._depth_read is not None:
+        self.depth_read = _depth_read(architecture)
+        if self.depth_read is not None:
             # Never run, so never trained; in the state because the files hold them.
-            for part in (*self.blocks[self._depth_read :], self.norm):
+            for part in (*self.blocks[self.depth_read :], self.norm):
                 part.requires_grad_(False)
         self._memory = TableMemory()
 
@@ -101,7 +101,7 @@ class PlainViT(Startable):
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2)
         # Joining copies into row order; without a class token the copy is made once here, not in every block.
         tokens = tokens.contiguous() if self.cls_token is None else self._joined(self.cls_token, tokens)
-        positions = self._positions(grid)
+        positions = self.positions(grid)
         if positions is not None:
             tokens = tokens + positions
         tokens = self.output_norm(self._transformed(self.norm_pre(self.pos_drop(tokens)), grid))
@@ -126,6 +126,14 @@ class PlainViT(Startable):
         """The class token and the tables of positions, absolute and relative."""
         leaves = {"cls_token", "pos_embed", "lookup_table_weight"}
         return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in leaves}
+
+    def positions(self, grid: Grid) -> Tensor | None:
+        """The absolute table for `grid`, the class row included, where there is one."""
+        if self.pos_embed is not None:
+            return self._memory.resized(
+                self.pos_embed, old=self.grid, new=grid, class_token=bool(self.class_rows), training=self.training
+            )
+        return self._table_of(grid) if self.architecture.position == "sincos3d" else None
 
     def train(self, mode: bool = True) -> PlainViT:
         """Forgets resized position tables: training is about to change them."""
@@ -156,22 +164,14 @@ class PlainViT(Startable):
 
     def _transformed(self, tokens: Tensor, grid: Grid) -> Tensor:
         """After the blocks that are read, and the final norm where the last one is."""
-        blocks = self.blocks if self._depth_read is None else self.blocks[: self._depth_read]
+        blocks = self.blocks if self.depth_read is None else self.blocks[: self.depth_read]
         if self.architecture.position == "irpe_k":
             pairs = self._table_of(grid)
             for block in blocks:
                 tokens = block(tokens, attn_mask=pairs)
         else:
             tokens = blocks(tokens)
-        return tokens if self._depth_read is not None else cast(Tensor, self.norm(tokens))
-
-    def _positions(self, grid: Grid) -> Tensor | None:
-        """The absolute table for `grid`, where there is one."""
-        if self.pos_embed is not None:
-            return self._memory.resized(
-                self.pos_embed, old=self.grid, new=grid, class_token=bool(self.class_rows), training=self.training
-            )
-        return self._table_of(grid) if self.architecture.position == "sincos3d" else None
+        return tokens if self.depth_read is not None else cast(Tensor, self.norm(tokens))
 
     def _table_of(self, grid: Grid) -> Tensor:
         """The fixed table for `grid`: of any size by its definition, never resized."""

@@ -64,7 +64,7 @@ class WindowedViT(nn.Module):
         self.stride = vit.stride
         self.layer_count = vit.layer_count
         self.in_channels = vit.in_channels
-        depth = len(vit.blocks) if vit._depth_read is None else vit._depth_read
+        depth = len(vit.blocks) if vit.depth_read is None else vit.depth_read
         self.global_blocks = spread(global_blocks, depth)
         head_width = architecture.width // architecture.heads
         grids = [vit.grid if index in self.global_blocks else self._window_of(vit.grid) for index in range(depth)]
@@ -101,7 +101,7 @@ class WindowedViT(nn.Module):
         require_images(images, self.in_channels)
         grid = vit.grid_of(images.shape[2], images.shape[3])
         tokens = vit.patch_embed(images).flatten(2).transpose(1, 2).contiguous()
-        positions = vit._positions(grid)
+        positions = vit.positions(grid)
         if positions is not None:
             tokens = tokens + positions[:, vit.class_rows :]
         tokens = vit.norm_pre(vit.pos_drop(tokens))

@@ -125,7 +125,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
     write_bytes(folder / PREDICTIONS, lines)
     truth = task.truth_of(data)
     provenance = _data_provenance(data, request)
-    truth_file = write_truth(store, data, truth_name(provenance), truth)
+    truth_file = write_truth(store, data, provenance, truth)
     scored = task.score(outcome.predictions, truth)
     return Record(
         key=planned.key,
@@ -170,9 +170,10 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def write_truth(store: Store, data: TaskData, name: str, truth: dict[str, Any]) -> FileReference:
-    """Writes the split lists and the truth once per data set and split."""
+def write_truth(store: Store, data: TaskData, provenance: DataProvenance, truth: dict[str, Any]) -> FileReference:
+    """Writes the split lists and the truth once per data set, split and content."""
     content = pretty_json(truth)
+    name = truth_name(provenance, hash_bytes(content))
     target = store.root / name
     with store.shared("splits"):
         if not target.exists() or target.read_bytes() != content:

@@ -229,6 +229,8 @@ def _planned(
         return PlannedCell(cell, card, state, data.reason, data.way_out, settings)
     try:
         made_by = get_task(cell.task, request.implementation).made_by
+        if request.implementation != "own" and card.architecture and card.architecture.kind == "features":
+            raise UsageError(f"hand-made features are no network that {request.implementation} could train")
         mode = mode_of(card, request.load_mode)
         if card.input is not None:
             require_fit(card.input)  # every data set is read as 8-bit grey

@@ -154,7 +154,7 @@ def _listed(runs: Path, stored: StoredRecord, sources: dict[str, Path]) -> Submi
 
 
 def _require_usual_names(record: Record, folder: Path) -> None:
-    for name, usual in ((record.predictions.name, PREDICTIONS), (record.truth.name, truth_name(record.data))):
+    for name, usual in ((record.predictions.name, PREDICTIONS), (record.truth.name, truth_name(record.data, record.truth.sha256))):
         if name != usual:
             raise CheckError(f"the record names {name!r}, not {usual!r}", where=str(folder), way_out=_RUN_AGAIN)
 

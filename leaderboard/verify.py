@@ -29,7 +29,7 @@ from leaderboard.submission import (
 )
 from results.record import SCHEMA_VERSION as RECORD_SCHEMA_VERSION
 from results.record import Record
-from results.store import PREDICTIONS, RECORD, truth_name
+from results.store import PREDICTIONS, RECORD, truth_folder, truth_name
 from tasks.registry import get_task
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -168,9 +168,13 @@ class _Examination:
         if self._truth_root is not None:
             # A name that is in the container has the usual form, so it cannot lead out of the folder.
             own = self._truth_root / entry.truth.name
-            if entry.truth.name != truth_name(record.data) or not own.is_file():
-                self.find("truth", where, f"the leaderboard has no truth for {entry.truth.name}")
-                return None
+            if entry.truth.name != truth_name(record.data, entry.truth.sha256) or not own.is_file():
+                # The same data and split written by other libraries still is a truth to score against.
+                others = sorted(self._truth_root.glob(f"{truth_folder(record.data)}-*/truth.json"))
+                if not others:
+                    self.find("truth", where, f"the leaderboard has no truth for {entry.truth.name}")
+                    return None
+                own = others[0]
             content = own.read_bytes()
             if content != submitted:
                 self.find("truth", where, "the submitted truth is not the leaderboard's")
@@ -236,7 +240,7 @@ def _contradictions(entry: SubmittedCell, record: Record) -> Iterator[str]:
         ("key", record.key, entry.key),
         ("name of the record", entry.record.name, f"{folder}/{RECORD}"),
         ("name of the predictions", entry.predictions.name, f"{folder}/{PREDICTIONS}"),
-        ("name of the truth", entry.truth.name, truth_name(data)),
+        ("name of the truth", entry.truth.name, truth_name(data, record.truth.sha256)),
         ("truth", record.truth, entry.truth),
         ("predictions", record.predictions.sha256, entry.predictions.sha256),
         ("data set", data.dataset, cell.dataset),

@@ -44,9 +44,18 @@ _LONGEST = 120
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def truth_name(data: DataProvenance) -> str:
-    """Where the truth of this data and split lies, relative to the root: nobody can choose an easier one."""
-    return f"splits/{data.dataset}-{data.data_hash[:8]}-{data.split_hash[:8]}/truth.json"
+def truth_folder(data: DataProvenance) -> str:
+    """How the folder of every truth of this data and split starts, relative to the root."""
+    return f"splits/{data.dataset}-{data.data_hash[:8]}-{data.split_hash[:8]}"
+
+
+def truth_name(data: DataProvenance, sha256: str) -> str:
+    """Where a truth of this data and split lies: a name nobody can choose, and a file that nothing overwrites.
+
+    The content is part of the name because the same data can be written differently: masks are compressed by a
+    library, and the threshold detector beside which boxes are scored is fitted by others.
+    """
+    return f"{truth_folder(data)}-{sha256[:8]}/truth.json"
 
 
 class StoredRecord(NamedTuple):

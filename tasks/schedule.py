@@ -9,11 +9,12 @@ from tasks.protocol.settings import ScheduleSettings
 
 def rate_at(schedule: ScheduleSettings, *, peak: float, epochs: int, position: float) -> float:
     """The rate at `position`, counted in epochs from 0; settings stepped per epoch hold it through the epoch."""
+    warmup = rise = schedule.warmup_epochs
     if schedule.step == "epoch":
         position = math.floor(position)
-    warmup = schedule.warmup_epochs
+        rise = max(1.0, warmup - 1)  # the last epoch of the warm-up has the whole rate, as mmengine counts
     if position < warmup:
-        return peak * (schedule.warmup_factor + (1 - schedule.warmup_factor) * position / warmup)
+        return peak * (schedule.warmup_factor + (1 - schedule.warmup_factor) * min(1.0, position / rise))
     share = min(1.0, (position - warmup) / (epochs - warmup))
     if schedule.kind == "cosine":
         return schedule.floor + (peak - schedule.floor) * 0.5 * (1 + math.cos(math.pi * share))

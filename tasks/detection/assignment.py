@@ -1,7 +1,8 @@
 """Which candidates are positive, which negative, and which of them a loss looks at; a whole batch at a time.
 
-The rules are those of Faster R-CNN as torchvision has them, but for one: a target that no candidate overlaps has no
-nearest candidate, where torchvision makes all candidates positive that overlap nothing.
+The rules are those of Faster R-CNN as torchvision has them, but for two: a target that no candidate overlaps has no
+nearest candidate, where torchvision makes all candidates positive that overlap nothing; and a setting says from which
+overlap on a nearest candidate counts, where torchvision takes any.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class Sample(NamedTuple):
 
 
 def match(
-    candidates: Tensor, targets: PaddedTargets, *, positive_iou: float, negative_iou: float, low_quality: bool
+    candidates: Tensor, targets: PaddedTargets, *, positive_iou: float, negative_iou: float, low_quality_iou: float | None
 ) -> Matches:
     """Matches candidates [B, N, 4], or [N, 4] for all images, with the targets of their image.
 
-    With `low_quality`, the candidates that overlap a target most are positive however little that is; each still
-    belongs to the target that it overlaps most itself.
+    With `low_quality_iou`, the candidates that overlap a target most are positive if that is at least so much, and
+    more than nothing; each still belongs to the target that it overlaps most itself.
     """
     images, most = targets.valid.shape
     count = candidates.shape[-2]
@@ -47,9 +48,9 @@ def match(
     shared.masked_fill_(~targets.valid[:, :, None], -1.0)
     best, target = shared.max(dim=1)
     positive = best >= positive_iou
-    if low_quality:
+    if low_quality_iou is not None:
         nearest = shared.amax(dim=2, keepdim=True)
-        nearest.masked_fill_(nearest <= 0, 2.0)  # an overlap that nothing has
+        nearest.masked_fill_((nearest <= 0) | (nearest < low_quality_iou), 2.0)  # an overlap that nothing has
         positive |= (shared == nearest).any(dim=1)
     return Matches(target, positive, (best < negative_iou) & ~positive)
 

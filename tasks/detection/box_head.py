@@ -88,7 +88,7 @@ class BoxHead(nn.Module):
             targets,
             positive_iou=settings.roi_positive_iou,
             negative_iou=settings.roi_positive_iou,
-            low_quality=False,
+            low_quality_iou=None,
         )
         chosen = sample(
             matches.positive & present,

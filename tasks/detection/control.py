@@ -112,7 +112,7 @@ def _made_by() -> str:
     sources: list[Any] = [
         tasks / "baselines" / "cfar.py",
         tasks / "baselines" / "features.py",
-        tasks / "metrics" / "detection.py",
+        tasks / "metrics" / "precision_recall.py",
         tasks.parent / "adapters" / "simple_features.py",
         Path(__file__),
         Path(__file__).with_name("answers.py"),

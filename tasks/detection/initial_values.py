@@ -34,6 +34,8 @@ def _fill(name: str, owner: nn.Module, parameter: Tensor, generator: torch.Gener
         parameter.normal_(std=_PROPOSAL_STD, generator=generator)
     elif name == "box_head.deltas.weight":
         parameter.normal_(std=_BOX_STD, generator=generator)
+    elif name == "box_head.hidden.weight":
+        nn.init.xavier_uniform_(parameter, generator=generator)  # as the convolutional head of mmdet starts
     elif name.startswith("box_head."):
         nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu", generator=generator)
     else:

@@ -95,7 +95,7 @@ class ProposalNetwork(nn.Module):
             targets,
             positive_iou=settings.rpn_positive_iou,
             negative_iou=settings.rpn_negative_iou,
-            low_quality=True,
+            low_quality_iou=settings.rpn_low_quality_iou,
         )
         chosen = sample(
             matches.positive,

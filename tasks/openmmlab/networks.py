@@ -17,6 +17,7 @@ Config = dict[str, Any]
 FINEST_SCALE = 14
 """A box of this many cells of the finest level is where the second level begins: 56 pixels at stride 4, by which both
 mmdet and torchvision choose the level."""
+_ANY_OVERLAP = 1e-6  # at 0, mmdet makes all anchors positive that a target without a near one does not touch
 PLAIN_DELTAS = {"target_means": [0.0, 0.0, 0.0, 0.0], "target_stds": [1.0, 1.0, 1.0, 1.0]}
 
 
@@ -161,7 +162,7 @@ def _training(settings: DetectionSettings) -> Config:
                 "type": "mmdet.MaxIoUAssigner",
                 "pos_iou_thr": settings.rpn_positive_iou,
                 "neg_iou_thr": settings.rpn_negative_iou,
-                "min_pos_iou": settings.rpn_negative_iou,
+                "min_pos_iou": max(settings.rpn_low_quality_iou, _ANY_OVERLAP),
                 "match_low_quality": True,
                 "ignore_iof_thr": -1,
             },

@@ -12,7 +12,7 @@ from foundation.seeds import derive_seed
 from tasks.openmmlab.installation import build_network, require_openmmlab
 from tasks.openmmlab.networks import segmenter_config
 from tasks.protocol.settings import SegmentationSettings
-from tasks.segmentation.network import _heads
+from tasks.segmentation.network import heads_of
 
 _BACKBONE = "network.backbone.encoder."
 
@@ -47,7 +47,7 @@ class OpenMMLabSegmenter(nn.Module):
             settings,
             classes=classes,
             width=encoder.width,
-            heads=_heads(encoder.width),
+            heads=heads_of(encoder.width),
             backbone=lambda: TokenMap(encoder),
         )
         self.network = build_network(MODELS, config, derive_seed("openmmlab", seed))

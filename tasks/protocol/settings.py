@@ -145,6 +145,9 @@ class DetectionSettings(_Settings):
     rpn_convolutions: int
     rpn_positive_iou: float
     rpn_negative_iou: float
+    rpn_low_quality_iou: float = Field(
+        ge=0, le=1, description="overlap from which the nearest anchors of a target are positive, whatever the others"
+    )
     rpn_samples: int
     rpn_positive_share: float
     rpn_proposals_train: tuple[int, int] = Field(description="before and after suppression")
@@ -157,7 +160,6 @@ class DetectionSettings(_Settings):
     roi_positive_share: float
     roi_positive_iou: float
     roi_delta_scale: tuple[float, float, float, float]
-    box_loss: Literal["l1"]
     test_score: float
     test_suppression_iou: float
     test_detections: int

@@ -28,7 +28,17 @@ class MaskDecoder(nn.Module):
         self.embed = nn.Linear(width, width)
         self.class_vectors = nn.Parameter(torch.empty(1, classes, width))
         self.blocks = nn.Sequential(
-            *(Block(width, _heads(width), qkv_bias=True, proj_drop=dropout, attn_drop=dropout) for _ in range(blocks))
+            *(
+                Block(
+                    width,
+                    heads_of(width),
+                    qkv_bias=True,
+                    proj_drop=dropout,
+                    attn_drop=dropout,
+                    norm_layer=nn.LayerNorm,  # eps 1e-5, as Segmenter has it; timm's own default is 1e-6
+                )
+                for _ in range(blocks)
+            )
         )
         self.norm = nn.LayerNorm(width)
         self.project_patches = nn.Linear(width, width, bias=False)
@@ -85,6 +95,6 @@ class Segmenter(nn.Module):
         return {*(f"encoder.{name}" for name in self.encoder.no_weight_decay()), "decoder.class_vectors"}
 
 
-def _heads(width: int) -> int:
+def heads_of(width: int) -> int:
     """One per 64 channels; the next smaller number that divides the width, for widths that 64 does not."""
     return next(heads for heads in range(max(1, width // _HEAD_WIDTH), 0, -1) if width % heads == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from harness.trial_data import tiny_scenes, tiny_tiles
 
 HOME = Path(__file__).resolve().parents[2]
 CLASSES = ("A220", "A320321", "A330", "ARJ21", "Boeing737", "Boeing787")
@@ -34,6 +37,16 @@ def write_tiny_sar_acd(root: Path, per_class: int = 10, size: int = 24) -> Path:
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_sar_acd(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def tiny_vision_root(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with one tiny data set of every vision task."""
+    root = tmp_path_factory.mktemp("vision")
+    shutil.copytree(tiny_root / "sar_acd", root / "sar_acd")
+    shutil.copytree(tiny_scenes(), root / "fusar_ship_sense")
+    shutil.copytree(tiny_tiles(), root / "fusar_map")
+    return root
 
 
 def command(*arguments: str | Path) -> list[str]:

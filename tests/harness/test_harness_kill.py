@@ -100,6 +100,34 @@ def test_sigkill_and_run_again_gives_the_same_bytes(
     assert deterministic_files(out) == uninterrupted
 
 
+@pytest.mark.parametrize("dataset", ["fusar_ship_sense", "fusar_map"])
+def test_detection_and_segmentation_go_on_bit_for_bit(dataset: str, tiny_vision_root: Path, tmp_path: Path) -> None:
+    def run(out: Path) -> list[str]:
+        chosen = ("-m", "random-mini", "-t", dataset, "--data-root", tiny_vision_root)
+        return command("run", *chosen, "--out", out, "--jobs", "1", "--device", "cpu")
+
+    subprocess.run(run(tmp_path / "whole"), env=environment(), check=True, capture_output=True)
+    for attempt in range(5):  # these cells take seconds: on a busy machine the kill may come too late
+        out = tmp_path / f"killed-{attempt}"
+        process = subprocess.Popen(run(out), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda out=out: out.exists() and first_checkpoint(out), "the first checkpoint")  # type: ignore[misc]
+        workers = children(process.pid)
+        process.kill()
+        process.wait()
+        wait_until(
+            lambda workers=workers: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers),  # type: ignore[misc]
+            "the end of the workers",
+        )
+        if not any(out.rglob("record.json")):
+            break
+    else:
+        pytest.fail("every run was over before it could be killed")
+    subprocess.run(run(out), env=environment(), check=True, capture_output=True)
+    execution = json.loads(next(out.rglob("execution.json")).read_text())
+    assert execution["resumed_from_epoch"] >= 1
+    assert deterministic_files(out) == deterministic_files(tmp_path / "whole")
+
+
 def test_a_resumed_run_says_so(tiny_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     process = subprocess.Popen(run_command(tiny_root, out), env=environment(), stderr=subprocess.DEVNULL)

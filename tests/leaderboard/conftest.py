@@ -72,7 +72,8 @@ class Runs:
             "test": [{"image_id": image, "label": label} for image, label in zip(images, labels, strict=True)],
         }
         truth_bytes = pretty_json(truth)
-        write_bytes(self.root / truth_name(provenance), truth_bytes)
+        name = truth_name(provenance, hash_bytes(truth_bytes))
+        write_bytes(self.root / name, truth_bytes)
         answers = self._answers(images, labels, right, derive_seed(cell, right))
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in answers)
         settings = {"epochs": epochs}
@@ -96,7 +97,7 @@ class Runs:
             ),
             code=CodeProvenance(version="0", numerics=DIGEST, scoring=scoring, python="3.11", dependencies={}),
             predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
-            truth=FileReference(name=truth_name(provenance), sha256=hash_bytes(truth_bytes)),
+            truth=FileReference(name=name, sha256=hash_bytes(truth_bytes)),
             execution=_execution(finished),
         )
         write_bytes(self.store.folder(cell, record.key) / PREDICTIONS, lines)
@@ -204,10 +205,18 @@ class Forger:
             for kind in ("predictions", "truth"):
                 digest = hash_bytes(self.files[entry[kind]["name"]])
                 entry[kind]["sha256"] = record[kind]["sha256"] = digest
+            self._name_of_truth_fits(entry["truth"], record["truth"])
             self.files[name] = pretty_json(record)
             entry["record"]["sha256"] = hash_bytes(self.files[name])
         self.files[MANIFEST] = pretty_json(sealed(Submission.model_validate(listed)).model_dump(mode="json"))
         return self
+
+    def _name_of_truth_fits(self, *references: dict[str, str]) -> None:
+        old, digest = references[0]["name"], references[0]["sha256"]
+        new = f"{old.removesuffix('/truth.json').rpartition('-')[0]}-{digest[:8]}/truth.json"
+        self.files[new] = self.files.pop(old)
+        for reference in references:
+            reference["name"] = new
 
     def write(self, path: Path) -> Path:
         """Writes the bundle."""

@@ -52,6 +52,13 @@ def test_multistep_is_pytorch_s() -> None:
     assert _rates(schedule, 36) == pytest.approx(_followed(MultiStepLR, 36, milestones=[24, 33], gamma=0.1))
 
 
+def test_a_warm_up_by_epochs_reaches_the_whole_rate_in_its_last_epoch() -> None:
+    """The values that mmengine's LinearLR(0.001, by_epoch=True, begin=0, end=5) gives, whose settings these are."""
+    schedule = task_settings("paper", "detection").training.schedule
+    rates = _rates(schedule, 36, peak=1.0)
+    assert rates[:6] == pytest.approx([0.001, 0.25075, 0.5005, 0.75025, 1.0, 1.0])
+
+
 def test_the_warm_up_is_pytorch_s() -> None:
     schedule = ScheduleSettings(kind="constant", step="iteration", warmup_epochs=3, warmup_factor=1e-4)
     theirs = _followed(LinearLR, 10 * 5, start_factor=1e-4, total_iters=15)
@@ -76,7 +83,7 @@ def test_classification_of_the_paper() -> None:
 def test_detection_of_the_paper() -> None:
     training = task_settings("paper", "detection").training
     rates = _rates(training.schedule, 36, 2, peak=1e-4)[::2]
-    warmup = [1e-4 * (0.001 + 0.999 * epoch / 5) for epoch in range(5)]
+    warmup = [1e-4 * (0.001 + 0.999 * epoch / 4) for epoch in range(5)]
     assert rates == pytest.approx([*warmup, *[1e-4] * 19, *[1e-5] * 9, *[1e-6] * 3])
     assert rate_at(training.schedule, peak=1e-4, epochs=36, position=23.99) == 1e-4, "set per epoch"
 

@@ -19,8 +19,8 @@ from tests.bench.ladder.vision import BOXES, CHIPS, classification, detecting, s
 def climb(world: Path, twin: Twin = "none", *, networks: bool = False) -> list[Rung]:
     """Every task on every data set."""
     rungs = [classification(world, dataset, twin, network=networks) for dataset in CHIPS]
-    rungs += [detecting(world, dataset, twin) for dataset in BOXES]
-    rungs += [segmenting(world, dataset, twin) for dataset in ("fusar_map", "air_polarsar_seg")]
+    rungs += [detecting(world, dataset, twin, network=networks) for dataset in BOXES]
+    rungs += [segmenting(world, dataset, twin, network=networks) for dataset in ("fusar_map", "air_polarsar_seg")]
     rungs += [retrieving(world, twin), captioning(world, twin)]
     rungs += [target_answers(world, f"vqa_target_{name}", twin) for name in ("count", "rec", "pos")]
     rungs += [land_answers(world, f"vqa_{name}_land", twin) for name in ("main", "all", "reg")]

@@ -17,6 +17,7 @@ from tasks.datasets.masks import read_mask
 from tasks.metrics import detection, segmentation
 from tasks.sarworld.plan import SIZES, Size, plan
 from tasks.sarworld.sets.catalogue import maker_of
+from tests.bench.ladder.networks import tiny_vit
 from tests.bench.ladder.rungs import Parts, Rung, Twin, parts, pixels, shuffled
 
 _SIDE = 64  # of the mini profile
@@ -45,26 +46,8 @@ def classification(world: Path, dataset: str, twin: Twin = "none", *, network: b
         simple=100 * float((ranks(scores, truth) < 1).mean()),
         oracle=100 * float((ranks(told, truth) < 1).mean()),
         items=len(truth),
-        network=_tiny_vit(world, dataset, twin) if network else None,
+        network=tiny_vit(world, "classification", dataset, twin).value if network else None,
     )
-
-
-def _tiny_vit(world: Path, dataset: str, twin: Twin) -> float | None:
-    """The small encoder of the catalogue, trained from scratch under the mini profile."""
-    from adapters.load import load
-    from adapters.registry import catalog
-    from tasks.classification.data import build, truth_of
-    from tasks.classification.fit import fit_and_predict
-    from tasks.classification.score import score
-    from tasks.protocol import ClassificationSettings, task_settings
-
-    settings = task_settings("mini", "classification", "mini")
-    assert isinstance(settings, ClassificationSettings)
-    data = build(parts(world, dataset).index)
-    loaded = load(catalog()["random-mini"], image_size=settings.image_size, seed=0)
-    outcome = fit_and_predict(loaded, data, settings, seed=0, twin=twin)  # type: ignore[arg-type]
-    value: float | None = score(outcome.predictions, truth_of(data))["metrics"]["top1"].value
-    return value
 
 
 def size_alone(world: Path) -> float:
@@ -81,7 +64,7 @@ def size_alone(world: Path) -> float:
     return 100 * float((ranks(model.scores(sizes[1]), truth) < 1).mean())
 
 
-def detecting(world: Path, dataset: str, twin: Twin = "none") -> Rung:
+def detecting(world: Path, dataset: str, twin: Twin = "none", *, network: bool = False) -> Rung:
     """AP50 of the threshold detector; the oracle hands in the boxes of the truth."""
     found = parts(world, dataset, BOXES[dataset])
     classes = found.index.classes
@@ -112,7 +95,8 @@ def detecting(world: Path, dataset: str, twin: Twin = "none") -> Rung:
         detection.score(truth, answer, images=names, classes=classes, intervals=False).metrics["ap50"].value or 0.0
         for answer in (given, told)
     ]
-    return Rung("detection", dataset, "ap50", 0.0, 0.0, ap50[0], ap50[1], len(truth), binomial=False)
+    learnt = tiny_vit(world, "detection", dataset, twin).value if network else None
+    return Rung("detection", dataset, "ap50", 0.0, 0.0, ap50[0], ap50[1], len(truth), binomial=False, network=learnt)
 
 
 def _detected(name: str, label: int, box: Sequence[float], score: float) -> detection.Detection:
@@ -128,7 +112,7 @@ def _told_path(found: Parts, path: str) -> str:
     return path if path in found.truth else next(name for name in found.truth if Path(name).name == Path(path).name)
 
 
-def segmenting(world: Path, dataset: str, twin: Twin = "none") -> Rung:
+def segmenting(world: Path, dataset: str, twin: Twin = "none", *, network: bool = False) -> Rung:
     """OA of patch statistics; the oracle hands in the map of the ground plan."""
     found = parts(world, dataset, None, "HH")
     classes = found.index.classes
@@ -149,7 +133,10 @@ def segmenting(world: Path, dataset: str, twin: Twin = "none") -> Rung:
         for confusion in (most, simple, told)
     )
     chance = segmentation_chance(simple.matrix)["oa"] or 0.0
-    return Rung("segmentation", dataset, "oa", chance, majority, level, oracle, len(tests), binomial=False)
+    learnt = tiny_vit(world, "segmentation", dataset, twin).value if network else None
+    return Rung(
+        "segmentation", dataset, "oa", chance, majority, level, oracle, len(tests), binomial=False, network=learnt
+    )
 
 
 def _map_of(found: Parts, path: str, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

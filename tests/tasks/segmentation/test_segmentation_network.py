@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adapters.card import Architecture
 from adapters.encoder import build_vit
 from adapters.timm_encoder import build_timm
-from tasks.segmentation.network import MaskDecoder, Segmenter, _heads
+from tasks.segmentation.network import MaskDecoder, Segmenter, heads_of
 
 WIDTH, CLASSES, PATCHES = 128, 3, 5
 
@@ -96,7 +96,7 @@ def test_classes_in_another_order_give_logits_in_that_order() -> None:
 
 @pytest.mark.parametrize(("width", "heads"), [(768, 12), (1024, 16), (128, 2), (32, 1), (96, 1), (144, 2), (200, 2)])
 def test_a_head_is_sixty_four_channels_wide_where_that_divides(width: int, heads: int) -> None:
-    assert _heads(width) == heads and width % heads == 0
+    assert heads_of(width) == heads and width % heads == 0
 
 
 def test_it_begins_as_segmenter_does_and_hangs_on_the_seed_alone() -> None:
