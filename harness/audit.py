@@ -11,49 +11,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from foundation.errors import BenchError, CellError, CheckError, MissingError, UsageError
 from foundation.names import unknown_name
 from foundation.progress import Progress, silent
-from harness.data import WORLD_SIZES
 from harness.options import machine_share
-from harness.request import RunRequest, check_profile
+from harness.request import RunRequest
+from harness.sources import data_source
 from tasks.catalog import DATASETS, TASKS
-from tasks.datasets import DatasetIndex, DataSource, find_source, read_index
+from tasks.datasets import DatasetIndex, read_index
 from tasks.datasets.division import divide
-from tasks.datasets.options import data_options
 from tasks.datasets.verify import Verification, verify
+from tasks.protocol import load_profile
 from tasks.splits import Split
 
 if TYPE_CHECKING:
-    from tasks.datasets.audit import Audit, Links
-
-RATIO = (4, 1)
-"""Training to test part (section 2.4)."""
+    from tasks.datasets.audit import Audit
 
 
-@dataclass(frozen=True)
-class DataPlace:
-    """Where data sets are looked for and how they are read."""
-
-    data_root: Path | None
-    world: str
-    choices: dict[str, dict[str, str]]
-    """Option of the readers to its value per data set; '' for all."""
-
-    def source(self, dataset: str, progress: Progress) -> DataSource:
-        """The folder of a data set; a synthetic one is rendered where it is missing."""
-        if self.data_root is not None:
-            return find_source(dataset, self.data_root)
-        if self.world not in WORLD_SIZES:
-            raise unknown_name("size", self.world, WORLD_SIZES, see="harness data --help")
-        from tasks.sarworld.cache import default_world
-
-        root = default_world(self.world, datasets=[dataset], progress=progress)
-        return DataSource(dataset, root / DATASETS[dataset].folder)
-
-    def index(self, dataset: str, progress: Progress) -> DatasetIndex:
-        """The data set as a run would read it, bad files allowed: they are reported here."""
-        chosen = {
-            option: values[name] for option, values in self.choices.items() for name in ("", dataset) if name in values
-        }
-        return read_index(self.source(dataset, progress), data_options(chosen, allow_bad=True), progress)
+def read(request: RunRequest, dataset: str, progress: Progress = silent) -> DatasetIndex:
+    """The data set as a run of this request would read it; a synthetic one is rendered where it is missing."""
+    source = data_source(request, dataset, build_world=True, progress=progress)
+    assert source is not None  # it was rendered
+    return read_index(source, request.data_options(dataset), progress)
 
 
 class Missing(NamedTuple):
@@ -73,25 +49,29 @@ def chosen_datasets(name: str) -> list[str]:
 
 
 def verify_all(
-    datasets: Sequence[str], place: DataPlace, progress: Progress = silent
+    datasets: Sequence[str], request: RunRequest, progress: Progress = silent
 ) -> tuple[list[Verification], list[Missing]]:
-    """Examines data sets; those that are not there or cannot be listed are named."""
+    """Examines data sets, to be read with bad files allowed; those that are not there or cannot be listed are named."""
     found, missing = [], []
     for dataset in datasets:
         try:
-            index = place.index(dataset, progress)
+            index = read(request, dataset, progress)
         except UsageError:
             raise
         except BenchError as error:
             missing.append(Missing(dataset, error))
             continue
-        found.append(verify(index, _parts(index)))
+        found.append(verify(index, _parts(index, request)))
     return found, missing
 
 
-def _parts(index: DatasetIndex) -> Split | BenchError:
+def _ratio(request: RunRequest) -> tuple[int, int]:
+    return load_profile(request.profile).split.ratio
+
+
+def _parts(index: DatasetIndex, request: RunRequest) -> Split | BenchError:
     try:
-        return divide(index, ratio=RATIO)
+        return divide(index, ratio=_ratio(request))
     except MissingError as error:
         return error
 
@@ -102,37 +82,42 @@ class Audited:
 
     index: DatasetIndex
     audit: Audit
+    ratio: tuple[int, int]
+    """Training to test part, of the profile."""
 
 
-def audit_dataset(dataset: str, place: DataPlace, progress: Progress = silent) -> Audited:
+def audit_dataset(dataset: str, request: RunRequest, progress: Progress = silent) -> Audited:
     """Looks for what the training part has in common with the test part."""
     from tasks.datasets.audit import audit
 
-    index = place.index(dataset, progress)
-    return Audited(index, audit(index, divide(index, ratio=RATIO), progress=progress))
+    index = read(request, dataset, progress)
+    ratio = _ratio(request)
+    return Audited(index, audit(index, divide(index, ratio=ratio), progress=progress), ratio)
 
 
 class Emitted(NamedTuple):
     """A disjoint split that was written."""
 
     files: tuple[Path, ...]
+    usual: Split
     split: Split
     units: int
     lacking: tuple[str, ...]
     """Classes that one part alone has."""
 
 
-def emit_split(index: DatasetIndex, links: Links, kinds: Sequence[str], path: Path) -> Emitted:
+def emit_split(audited: Audited, kinds: Sequence[str], path: Path) -> Emitted:
     """Writes a split that no link of these kinds crosses."""
+    index, links = audited.index, audited.audit.links
     from tasks.datasets.audit import classes_left_out, disjoint, split_reasons
     from tasks.datasets.split_files import write_split_file
 
     if path.suffix != ".json":
         raise UsageError(f"not a JSON file: {path.name}", way_out="name it --emit split.json; two lists lie beside it")
-    joined, parts = disjoint(index, links, kinds, ratio=RATIO)
+    joined, parts = disjoint(index, links, kinds, ratio=audited.ratio)
     reasons = split_reasons(joined, links, kinds)
     files = write_split_file(path, index.dataset, index.data_hash, parts, reasons)
-    return Emitted(files, parts, reasons["units"], tuple(classes_left_out(index, parts)))
+    return Emitted(files, audited.audit.split, parts, reasons["units"], tuple(classes_left_out(index, parts)))
 
 
 class ScoreDifference(NamedTuple):
@@ -156,46 +141,46 @@ class Trial(NamedTuple):
     """How models are run to see what a split makes of their score."""
 
     models: str
-    profile: str
     out: Path
+    """A store of its own: records of two splits do not belong into one table."""
     jobs: int
     limit: int | None = None
     weights_root: Path | None = None
 
 
 def score_differences(
-    dataset: str, place: DataPlace, trial: Trial, split_file: Path, *, quiet: bool = False
+    dataset: str, request: RunRequest, trial: Trial, split_file: Path, *, quiet: bool = False
 ) -> list[ScoreDifference]:
-    """Runs models with the usual split and with the one of a file."""
-    usual = _scores(dataset, place, trial, {}, quiet)
-    other = _scores(dataset, place, trial, {"split_file": {dataset: str(split_file.resolve())}}, quiet)
+    """Runs models with the usual split and with the one of a file, on the data of a request and with its profile."""
+    usual = _scores(dataset, request, trial, {}, quiet)
+    other = _scores(dataset, request, trial, {"split_file": {dataset: str(split_file.resolve())}}, quiet)
     return [
         compared(model, task, usual[model, task], other[model, task]) for model, task in usual if (model, task) in other
     ]
 
 
 def _scores(
-    dataset: str, place: DataPlace, trial: Trial, more: dict[str, dict[str, str]], quiet: bool
+    dataset: str, request: RunRequest, trial: Trial, more: dict[str, dict[str, str]], quiet: bool
 ) -> dict[tuple[str, str], tuple[str, Any]]:
     """(model, task) to its headline metric."""
     from harness.execute import execute
     from results.store import Store
 
-    jobs, threads = machine_share(trial.jobs, 0, trial.profile)
-    request = RunRequest(
-        models=trial.models,
-        tasks=dataset,
-        profile=check_profile(trial.profile),
-        data_root=place.data_root,
-        weights_root=trial.weights_root,
-        out=trial.out,
-        world=place.world,
-        data_choices={**place.choices, **more},
-        limit=trial.limit,
-        jobs=jobs,
-        threads=threads,
+    jobs, threads = machine_share(trial.jobs, 0, request.profile)
+    asked = request.model_copy(
+        update={
+            "models": trial.models,
+            "tasks": dataset,
+            "weights_root": trial.weights_root,
+            "out": trial.out,
+            "data_choices": {**request.data_choices, **more},
+            "allow_bad": False,
+            "limit": trial.limit,
+            "jobs": jobs,
+            "threads": threads,
+        }
     )
-    outcome = execute(request, quiet=quiet)
+    outcome = execute(asked, quiet=quiet)
     if outcome.failures:
         failure = outcome.failures[0]
         raise CellError(failure.what, where=str(failure.cell), way_out=failure.way_out)

@@ -11,7 +11,8 @@ from harness import cli_options as options
 from harness.cli_options import DataRoot, Json, LabelMap, World, examples
 
 if TYPE_CHECKING:
-    from harness.audit import Audited, DataPlace, Emitted, ScoreDifference, Trial
+    from harness.audit import Audited, Emitted, ScoreDifference, Trial
+    from harness.request import RunRequest
     from tasks.datasets.audit import Audit, Link
     from tasks.datasets.verify import Verification
 
@@ -45,8 +46,8 @@ def data_verify(
     as_json: Json = False,
 ) -> None:
     """Count, measure and check data sets. Exit 5 if a check does not hold, 3 if the data are not there."""
-    place = _place(data_root, world, {"label_map": label_map, "split": split, "group": group})
-    raise typer.Exit(_verify(name, place, as_json))
+    request = _request(data_root, world, {"label_map": label_map, "split": split, "group": group})
+    raise typer.Exit(_verify(name, request, as_json))
 
 
 def data_audit(
@@ -63,7 +64,8 @@ def data_audit(
         Path | None, typer.Option(help="write a disjoint split: a JSON file and two lists beside it")
     ] = None,
     score_difference: Annotated[
-        str | None, typer.Option("--score-difference", metavar="MODELS", help="run models with both splits")
+        str | None,
+        typer.Option("--score-difference", metavar="MODELS", help="run models with both splits, below OUT/audit"),
     ] = None,
     profile: Annotated[str, typer.Option(help="of --score-difference: paper, released or mini")] = "mini",
     out: Annotated[Path, typer.Option(help="folder of the records of --score-difference")] = Path("runs"),
@@ -75,28 +77,31 @@ def data_audit(
     """Find images that the training part and the test part share, in one form or another."""
     from harness.audit import Trial
 
-    place = _place(data_root, world, {"label_map": label_map, "split": split, "group": group})
-    trial = Trial(score_difference, profile, out, jobs, limit, weights_root) if score_difference else None
+    request = _request(data_root, world, {"label_map": label_map, "split": split, "group": group}, profile)
+    trial = None
+    if score_difference:
+        trial = Trial(score_difference, out / "audit" / name, jobs, limit, weights_root)
     chosen = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
-    raise typer.Exit(_audit(name, place, chosen, emit, trial, as_json))
+    raise typer.Exit(_audit(name, request, chosen, emit, trial, as_json))
 
 
-def _place(data_root: Path | None, world: str, choices: dict[str, list[str] | None]) -> DataPlace:
-    from foundation.errors import UsageError
-    from harness.audit import DataPlace
-    from harness.request import parse_choices
+def _request(
+    data_root: Path | None, world: str, choices: dict[str, list[str] | None], profile: str = "mini"
+) -> RunRequest:
+    """The data sets as a run would read them, but with bad files allowed: they are reported here."""
+    from foundation.names import unknown_name
+    from harness.data import WORLD_SIZES
+    from harness.request import RunRequest, check_profile, parse_choices
 
-    if data_root is not None and not data_root.is_dir():
-        raise UsageError(
-            "the data root is not a folder",
-            where=str(data_root),
-            way_out="name the folder that holds the data sets, or leave --data-root out for synthetic data",
-        )
+    if world not in WORLD_SIZES:
+        raise unknown_name("size", world, WORLD_SIZES, see="harness data --help")
     chosen = {option: parse_choices(option.replace("_", "-"), items) for option, items in choices.items() if items}
-    return DataPlace(data_root, world, chosen)
+    return RunRequest(
+        data_root=data_root, world=world, profile=check_profile(profile), data_choices=chosen, allow_bad=True
+    )
 
 
-def _verify(name: str, place: DataPlace, as_json: bool) -> int:
+def _verify(name: str, request: RunRequest, as_json: bool) -> int:
     from dataclasses import asdict
 
     from foundation.errors import CheckError, MissingError
@@ -105,7 +110,7 @@ def _verify(name: str, place: DataPlace, as_json: bool) -> int:
     from harness.printing import print_json
 
     with show_progress(quiet=as_json) as progress:
-        found, missing = verify_all(chosen_datasets(name), place, progress)
+        found, missing = verify_all(chosen_datasets(name), request, progress)
     if as_json:
         print_json(
             {
@@ -161,21 +166,23 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def _audit(
-    name: str, place: DataPlace, kinds: tuple[str, ...], emit: Path | None, trial: Trial | None, as_json: bool
+    name: str, request: RunRequest, kinds: tuple[str, ...], emit: Path | None, trial: Trial | None, as_json: bool
 ) -> int:
     from foundation.names import unknown_name
     from harness.audit import audit_dataset, emit_split, score_differences
     from harness.display import show_progress
     from harness.printing import print_json
     from tasks.catalog import DATASETS
+    from tasks.datasets.audit import require_kinds
 
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS, see="harness data status")
+    require_kinds(kinds)
     with show_progress(quiet=as_json) as progress:
-        audited = audit_dataset(name, place, progress)
-    path = emit or (trial.out / "splits" / f"{name}-disjoint.json" if trial else None)
-    emitted = emit_split(audited.index, audited.audit.links, kinds, path) if path else None
-    differences = score_differences(name, place, trial, path, quiet=as_json) if trial and path else []
+        audited = audit_dataset(name, request, progress)
+    path = emit or (trial.out / "disjoint.json" if trial else None)
+    emitted = emit_split(audited, kinds, path) if path else None
+    differences = score_differences(name, request, trial, path, quiet=as_json) if trial and path else []
     if as_json:
         print_json(_as_data(audited, emitted, differences))
         return 0
@@ -205,6 +212,8 @@ def _as_data(audited: Audited, emitted: Emitted | None, differences: list[ScoreD
             "split_hash": emitted.split.hash,
             "train": len(emitted.split.train),
             "test": len(emitted.split.test),
+            "usual_train": len(emitted.usual.train),
+            "usual_test": len(emitted.usual.test),
             "units": emitted.units,
             "classes_of_one_part": list(emitted.lacking),
         },
@@ -238,7 +247,8 @@ def _print_emitted(emitted: Emitted, kinds: tuple[str, ...]) -> None:
     parts = emitted.split
     print(
         f"disjoint by {', '.join(kinds)}: {emitted.units} units, {len(parts.train)} to train, "
-        f"{len(parts.test)} to test (split {parts.hash[:12]})"
+        f"{len(parts.test)} to test (split {parts.hash[:12]}); "
+        f"the usual split has {len(emitted.usual.train)} and {len(emitted.usual.test)}"
     )
     for lacking in emitted.lacking:
         print(f"  mind: {lacking}")

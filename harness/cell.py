@@ -22,7 +22,7 @@ from harness.request import RunRequest
 from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
 from results.store import CHECKPOINT, PREDICTIONS, Store, truth_name
 from tasks.datasets.index import duplicates_across
-from tasks.protocol import TaskSettings, common_settings
+from tasks.protocol import TaskSettings, common_settings, deviations_by_hand
 from tasks.registry import Task, get_task
 from tasks.scoring import rescored
 from tasks.task import Outcome, TaskData
@@ -137,7 +137,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         settings=planned.settings.model_dump(mode="json"),
         precision=outcome.precision,
         settings_hash=settings_hash(planned.settings),
-        common_settings_hash=settings_hash(common_settings(planned.cell.profile, planned.cell.task)),
+        common_settings_hash=settings_hash(common_settings(planned.cell.profile, planned.cell.task, request.by_hand)),
         data=provenance,
         model=_model_provenance(planned, loaded, outcome),
         code=code_provenance(task.id, task.implementation),
@@ -145,7 +145,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
         truth=truth_file,
         warnings=_data_warnings(data, provenance.exact_duplicates_across or 0),
-        deviations=deviations,
+        deviations=(*deviations_by_hand(task.id, request.by_hand), *deviations),
         score_warnings=tuple(scored["warnings"]),
         execution=Execution(
             started=started,

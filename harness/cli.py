@@ -44,6 +44,7 @@ def _with_request(name: str, *lines: str) -> Callable[[Callable[[RunRequest, boo
             models: options.Models = "all",
             tasks: options.Tasks = "vision",
             profile: options.Profile = "mini",
+            settings: options.Settings = None,
             seeds: options.Seeds = "0",
             data_root: DataRoot = None,
             weights_root: WeightsRoot = None,

@@ -23,6 +23,12 @@ World = Annotated[str, typer.Option(help="size of the synthetic world: ci, mini,
 Models = Annotated[str, typer.Option("--models", "-m", help="all, groups, ids, name=path:architecture, timm:NAME")]
 Tasks = Annotated[str, typer.Option("--tasks", "-t", help="all, vision, language, tasks, data sets; with commas")]
 Profile = Annotated[str, typer.Option(help="paper, released or mini")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="TASK.KEY=VALUE", help="another value than the profile's; the record and the table say so"
+    ),
+]
 Seeds = Annotated[str, typer.Option(help="e.g. 0 or 0,1,2 or 0-2")]
 ModelFile = Annotated[
     list[Path] | None, typer.Option("--model-file", help="TOML file with further model cards; repeatable")

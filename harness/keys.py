@@ -86,14 +86,21 @@ TASK_SOURCES: dict[str, tuple[str, ...]] = {
 """Sources that only one task's predictions hang on. Which images are in which part is keyed by the split's hash."""
 
 SCORING_SOURCES: dict[str, tuple[str, ...]] = {
-    "classification": ("tasks/classification/score.py", "tasks/scoring.py", "results/statistics.py"),
+    "classification": (
+        "tasks/answer_rows.py",
+        "tasks/classification/score.py",
+        "tasks/scoring.py",
+        "results/statistics.py",
+    ),
     "detection": (
+        "tasks/answer_rows.py",
         "tasks/detection/score.py",
         "tasks/metrics/detection.py",
         "tasks/scoring.py",
         "results/statistics.py",
     ),
     "segmentation": (
+        "tasks/answer_rows.py",
         "tasks/baselines/majority.py",
         "tasks/metrics/segmentation.py",
         "tasks/segmentation/score.py",

@@ -11,6 +11,7 @@ from foundation.errors import UsageError
 from foundation.names import unknown_name
 from harness.request import RunRequest, check_profile, parse_choices, parse_seeds
 from tasks.datasets.options import TEXT_OPTIONS
+from tasks.protocol import parse_by_hand
 
 _CHOICES = {
     "world": ("ci", "mini", "default"),
@@ -33,6 +34,7 @@ def make_request(**given: Any) -> RunRequest:
     update = {
         "model_files": tuple(given["model_files"] or ()),
         "seeds": parse_seeds(given["seeds"]),
+        "by_hand": parse_by_hand(given.pop("settings") or []),
         "data_choices": choices,
         "jobs": jobs,
         "threads": threads,

@@ -21,7 +21,7 @@ from results.store import Store
 from results.tables import Table
 from tasks.catalog import DATASETS
 from tasks.datasets import DatasetIndex, DataSource, find_source, read_index
-from tasks.datasets.options import TEXT_OPTIONS, data_options
+from tasks.datasets.options import recorded_options
 from tasks.sarworld.cache import default_world_path, is_built
 
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ def images_of(data: DataProvenance, data_root: Path | None) -> tuple[ImageOf, st
 
 
 def _index(data: DataProvenance, data_root: Path | None) -> DatasetIndex | None:
-    chosen = {name: value for name, value in data.choices.items() if name in TEXT_OPTIONS}
-    if data.label_map:
-        chosen["label_map"] = data.label_map
-    options = data_options(chosen, allow_bad=True)
+    options = recorded_options(data.choices, data.label_map)
     if data_root is not None:
         return read_index(find_source(data.dataset, data_root), options)
     if not data.synthetic:

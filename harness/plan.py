@@ -22,10 +22,11 @@ from foundation.hashing import hash_value
 from foundation.progress import Progress, silent
 from harness.keys import key_parts, scoring_hash, settings_hash
 from harness.request import RunRequest, check_profile
+from harness.sources import data_source
 from results.record import CellId, Failure, Record
 from results.store import Store
-from tasks.catalog import DATASETS, TASKS, select_columns
-from tasks.datasets import DataSource, find_source, read_index
+from tasks.catalog import TASKS, select_columns
+from tasks.datasets import DataSource, read_index
 from tasks.protocol import TaskSettings, common_settings, load_profile, task_settings
 from tasks.registry import get_task
 from tasks.task import TaskData
@@ -171,35 +172,21 @@ def _refuse_named_but_missing(
 def prepare(request: RunRequest, task: str, source: DataSource, progress: Progress = silent) -> TaskData:
     """Both parts of a data set as a task of this request learns and tests with; the same for every backbone."""
     index = read_index(source, request.data_options(source.dataset), progress)
-    settings = common_settings(request.profile, task)
+    settings = common_settings(request.profile, task, request.by_hand)
     ratio = load_profile(request.profile).split.ratio
     data: TaskData = get_task(task).build(index, settings, ratio=ratio, limit=request.limit)
     return data
 
 
 def _data_state(request: RunRequest, task: str, dataset: str, *, build_world: bool, progress: Progress) -> DataState:
-    if request.data_root is None:
-        from tasks.sarworld.cache import default_world, default_world_path, is_built
-
-        world = default_world_path(request.world)
-        if build_world:
-            world = default_world(request.world, workers=request.jobs, progress=progress, datasets=[dataset])
-        elif not is_built(world, dataset):
-            return DataState(dataset, reason="the synthetic world is not built yet", will_be_built=True)
-        source = DataSource(dataset, world / DATASETS[dataset].folder)
-    else:
-        if not request.data_root.is_dir():
-            raise UsageError(
-                "the data root is not a folder",
-                where=str(request.data_root),
-                way_out="name the folder that holds the data sets, or leave --data-root out for synthetic data",
-            )
-        try:
-            source = find_source(dataset, request.data_root)
-        except MissingError as error:
-            if dataset in _named(request.tasks):
-                raise
-            return DataState(dataset, reason=error.what, way_out=error.way_out)
+    try:
+        source = data_source(request, dataset, build_world=build_world, progress=progress)
+    except MissingError as error:
+        if request.data_root is None or dataset in _named(request.tasks):
+            raise
+        return DataState(dataset, reason=error.what, way_out=error.way_out)
+    if source is None:
+        return DataState(dataset, reason="the synthetic world is not built yet", will_be_built=True)
     try:
         data = prepare(request, task, source, progress)
     except UsageError:
@@ -223,7 +210,7 @@ def _planned(
         state = State.WEIGHTS if weights.state == "missing" else State.UNSUPPORTED
         return PlannedCell(cell, card, state, weights.reason, weights.way_out)
     assert data is not None  # built tasks always have one
-    settings = task_settings(request.profile, cell.task, card.backbone)
+    settings = task_settings(request.profile, cell.task, card.backbone, request.by_hand)
     if data.data is None:
         state = State.TODO if data.will_be_built else State.DATA
         return PlannedCell(cell, card, state, data.reason, data.way_out, settings)

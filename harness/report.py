@@ -77,7 +77,8 @@ def run_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure]
     """A table of the cells of a plan, and beside them the stored ones that were made under the same conditions."""
     conditions = {(record.cell.task, record.cell.dataset): _conditions(record) for record in records}
     planned = {record.cell for record in records}
-    whole = plan.request.limit is None and plan.request.twin == "none"
+    whole = plan.request.limit is None and plan.request.twin == "none" and not plan.request.own_split
+    whole = whole and not plan.request.by_hand
     candidates = store.whole_records(plan.request.profile, plan.request.implementation) if whole else store.records()
     stored = [found.record for found in candidates if found.record.cell not in planned]
     if whole:
@@ -101,11 +102,13 @@ def planned_columns(plan: Plan) -> set[tuple[str, str]]:
 
 
 def table_name(number: int, request: RunRequest) -> str:
-    """The name of a run's table; what was limited or destroyed on purpose never replaces the real one."""
+    """The name of a run's table; what was limited, split, set or destroyed on purpose never replaces the real one."""
     limit = f"-limit{request.limit}" if request.limit is not None else ""
     twin = f"-{request.twin}" if request.twin != "none" else ""
     others = f"-{request.implementation}" if request.implementation != "own" else ""
-    return f"table{number}-{request.profile}{limit}{twin}{others}"
+    split = "-own-split" if request.own_split else ""
+    by_hand = "-by-hand" if request.by_hand else ""
+    return f"table{number}-{request.profile}{limit}{split}{by_hand}{twin}{others}"
 
 
 def _conditions(record: Record) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,12 @@ from adapters.interface import LoadMode
 from foundation.errors import UsageError
 from foundation.names import unknown_name
 from tasks.catalog import DATASETS
-from tasks.datasets.options import DataOptions, data_options
+from tasks.datasets.catalogue import ANY_SPLIT, options_of, require_known
+from tasks.datasets.options import DataOptions
 from tasks.protocol import PROFILES
 
 WorldSize = Literal["ci", "mini", "default"]
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class RunRequest(BaseModel):
@@ -31,6 +34,9 @@ class RunRequest(BaseModel):
     weights_root: Path | None = Field(default=None, description="published weights")
     out: Path = Field(default=Path("runs"), description="where records go")
     world: WorldSize = Field(default="mini", description="size of the synthetic world")
+    by_hand: tuple[tuple[str, str], ...] = Field(
+        default=(), description="settings that are not the profile's: TASK.KEY, value"
+    )
     data_choices: dict[str, dict[str, str]] = Field(
         default_factory=dict, description="option of the readers to its value per data set; '' for all data sets"
     )
@@ -47,13 +53,12 @@ class RunRequest(BaseModel):
 
     def data_options(self, dataset: str) -> DataOptions:
         """How one data set is read; what was said for it goes before what was said for all."""
-        chosen = {
-            option: values[name]
-            for option, values in self.data_choices.items()
-            for name in ("", dataset)
-            if name in values
-        }
-        return data_options(chosen, allow_bad=self.allow_bad)
+        return options_of(dataset, self.data_choices, allow_bad=self.allow_bad)
+
+    @property
+    def own_split(self) -> bool:
+        """True where some split is not the one of the data set and the protocol: a file's, or one of groups found."""
+        return any(value != "no" for option in ANY_SPLIT for value in self.data_choices.get(option, {}).values())
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -72,16 +77,23 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_choices(option: str, items: list[str]) -> dict[str, str]:
-    """`scene` for every data set that knows the option, `fusar_map=scene` for one; any number of them."""
+    """`scene` for every data set that knows the option, `fusar_map=scene` for one; any number of them.
+
+    A value may hold `=` itself: what stands before the first one is a data set only if it could be the name of one.
+    """
     chosen: dict[str, str] = {}
     for item in items:
-        dataset, equals, value = item.rpartition("=")
+        dataset, equals, value = item.partition("=")
+        if not equals or _NO_NAME.search(dataset):
+            dataset, equals, value = "", "", item
         if option == "label-map" and not (dataset and value):
             raise UsageError(f"not a label map: {item!r}", way_out="write --label-map fusar_ship=ship7")
         if not value or (equals and not dataset):
             raise UsageError(f"not a value of --{option}: {item!r}", way_out=f"write --{option} [DATA SET=]VALUE")
         if dataset and dataset not in DATASETS:
             raise unknown_name("data set", dataset, DATASETS, see="harness list tasks")
+        if dataset:
+            require_known(dataset, option.replace("-", "_"))
         chosen[dataset] = value
     return chosen
 

@@ -110,7 +110,7 @@ def _why_none(mine: list[StoredRecord], failures: int, profile: str | None) -> s
     asked = f" of profile {profile}" if profile else ""
     reasons = []
     if mine:
-        reasons.append(f"{len(mine)} records are limited, sanity twins or of another profile")
+        reasons.append(f"{len(mine)} records are limited, sanity twins, of a split of their own or of another profile")
     if failures:
         reasons.append(f"{failures} cells failed")
     return f"no finished cell{asked} to submit" + (f": {', '.join(reasons)}" if reasons else "")
@@ -154,7 +154,8 @@ def _listed(runs: Path, stored: StoredRecord, sources: dict[str, Path]) -> Submi
 
 
 def _require_usual_names(record: Record, folder: Path) -> None:
-    for name, usual in ((record.predictions.name, PREDICTIONS), (record.truth.name, truth_name(record.data, record.truth.sha256))):
+    truth = truth_name(record.data, record.truth.sha256)
+    for name, usual in ((record.predictions.name, PREDICTIONS), (record.truth.name, truth)):
         if name != usual:
             raise CheckError(f"the record names {name!r}, not {usual!r}", where=str(folder), way_out=_RUN_AGAIN)
 

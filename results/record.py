@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
+BY_HAND = " by hand"
+"""How a deviation ends that the user asked for: a setting that is not the profile's."""
 
 
 class _Data(BaseModel):

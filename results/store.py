@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from foundation.errors import CheckError, storage_error
 from foundation.files import TEMPORARY_PREFIX, exclusive, write_json
 from foundation.hashing import hash_bytes
-from results.record import SCHEMA_VERSION, CellId, DataProvenance, Execution, Failure, Record
+from results.record import BY_HAND, SCHEMA_VERSION, CellId, DataProvenance, Execution, Failure, Record
 
 RECORD = "record.json"
 EXECUTION = "execution.json"
@@ -38,6 +38,9 @@ CHECKPOINT = "checkpoint.pt"
 LOCK = "lock"
 SHARED = ("splits", "reports")
 """Folders that several cells or runs write to; their lock lies in the folder itself."""
+
+OWN_SPLIT = frozenset({"split_sha256", "group_near_duplicates"})
+"""Choices of a data set that say: not the usual split, but that of a file or of groups that were found."""
 
 _PLAIN = frozenset(string.ascii_lowercase + string.digits + "._-")
 _LONGEST = 120
@@ -159,13 +162,20 @@ class Store:
         return stored
 
     def whole_records(self, profile: str | None = None, implementation: str = "own") -> list[StoredRecord]:
-        """The newest record per cell that used all of the data and is no sanity twin, by cell."""
+        """The newest record per cell that is fit for the real table, by cell.
+
+        All the data under the usual split, no sanity twin, and no setting by hand.
+        """
         chosen: dict[CellId, StoredRecord] = {}
         for stored in self.records():  # from new to old within a cell
             data, cell = stored.record.data, stored.record.cell
             if not stored.record.implementation.startswith(implementation):
                 continue
-            if data.limit is None and data.twin == "none" and profile in (None, cell.profile):
+            if data.limit is not None or data.twin != "none" or OWN_SPLIT & set(data.choices):
+                continue
+            if any(text.endswith(BY_HAND) for text in stored.record.deviations):
+                continue
+            if profile in (None, cell.profile):
                 chosen.setdefault(cell, stored)
         return list(chosen.values())
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -99,6 +99,14 @@ class CfarDetector:
         self.settings = found.settings if found else None
         self.training_ap50 = found.ap50 if found else None
         self._classifier = self._types(images, truth, seed) if found and classes > 1 else None
+
+    @property
+    def parameters(self) -> int:
+        """Numbers chosen on the training part: the settings, and what the classifier of types was fitted to."""
+        if self.settings is None:
+            return 0
+        chosen = sum(len(value) if isinstance(value, tuple) else 1 for value in astuple(self.settings))
+        return chosen + (self._classifier.parameters if self._classifier is not None else 0)
 
     def predict(self, images: Sequence[Image]) -> list[Found]:
         """Detections of each image."""

@@ -51,6 +51,11 @@ class PatchSegmenter:
         self.classes = classes
         self._classifier = LinearClassifier(described, largest, classes, strength=1.0, iterations=200, seed=seed)
 
+    @property
+    def parameters(self) -> int:
+        """Fitted numbers of the linear classifier."""
+        return self._classifier.parameters
+
     def predict(self, tiles: Sequence[Image]) -> list[Image]:
         """A class for every pixel of each tile."""
         return [self._mask(tile) for tile in tiles]

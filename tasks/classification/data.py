@@ -10,7 +10,7 @@ from typing import NamedTuple
 from foundation.errors import MissingError
 from tasks.datasets.division import divide
 from tasks.datasets.index import DatasetIndex
-from tasks.splits import Item, Split, split
+from tasks.splits import Split
 from tasks.task import Part, Row
 
 
@@ -57,12 +57,7 @@ def build(
     limit: int | None = None,
 ) -> ClassificationData:
     """Splits an index by the common rule and numbers the classes that remain."""
-    if index.pool:
-        parts = divide(index, ratio=ratio)
-    else:
-        parts = split(
-            index.dataset, [Item(image.image_id, image.unit, image.label) for image in index.images], ratio=ratio
-        )
+    parts = divide(index, ratio=ratio)
     by_id = {image.image_id: image for image in index.images}
     present = {by_id[name].label for name in (*parts.train, *parts.test)}
     kept = [label for label in range(len(index.classes)) if label in present]

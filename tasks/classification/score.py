@@ -13,6 +13,7 @@ from foundation.errors import CheckError
 from foundation.seeds import derive_seed
 from results.record import Baselines, Metric
 from results.statistics import bootstrap, wilson
+from tasks.answer_rows import answers_by_image, is_number
 from tasks.task import Row, Scored
 
 Scores = NDArray[np.floating[Any]]
@@ -85,23 +86,24 @@ def baselines(train_counts: Sequence[int], labels: Labels, classes: int) -> Base
 
 
 def _aligned(predictions: Sequence[dict[str, Any]], truth: dict[str, Any]) -> tuple[Scores, Labels]:
-    answers = {row["image_id"]: row["scores"] for row in predictions}
     asked = [row["image_id"] for row in truth["test"]]
-    if len(answers) != len(predictions):
-        raise CheckError("an image is answered twice", way_out="one line per test image")
-    if set(answers) != set(asked):
-        odd = sorted(set(answers) ^ set(asked))
-        raise CheckError(
-            f"predictions and truth name different images, {len(odd)} in all, e.g. {odd[0]}",
-            way_out="predict exactly the test images of the truth file",
-        )
+    answers = answers_by_image(predictions, asked, "scores")
     classes = len(truth["classes"])
-    wrong = [name for name in asked if len(answers[name]) != classes]
-    if wrong:
-        raise CheckError(f"{wrong[0]} has {len(answers[wrong[0]])} scores for {classes} classes")
-    table = [[math.nan if value is None else float(value) for value in answers[name]] for name in asked]
+    table = [_numbers(answers[name], name, classes) for name in asked]
     scores = np.array(table, dtype=np.float64).reshape(len(asked), classes)
     return scores, np.array([row["label"] for row in truth["test"]], dtype=np.int64)
+
+
+def _numbers(answer: Any, image: str, classes: int) -> list[float]:
+    way_out = "give one number per class in the order of the truth's classes, or null for none"
+    if not isinstance(answer, list | tuple):
+        raise CheckError(f"the scores of {image} are no list but {type(answer).__name__}", way_out=way_out)
+    if len(answer) != classes:
+        raise CheckError(f"{image} has {len(answer)} scores for {classes} classes", way_out=way_out)
+    odd = [value for value in answer if value is not None and not is_number(value)]
+    if odd:
+        raise CheckError(f"a score of {image} is no number: {odd[0]!r}"[:200], way_out=way_out)
+    return [math.nan if value is None else float(value) for value in answer]
 
 
 def _share(right: NDArray[np.bool_], k: int, classes: int) -> Metric:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from foundation.errors import MissingError, UsageError
 from tasks.datasets.folders import images_below, require_folder, subfolders, unknown_label_map
-from tasks.datasets.options import OFFICIAL, DataOptions, require_choice, split_ratio, wants_official
+from tasks.datasets.options import DataOptions, effective_choices, require_choice, split_ratio, wants_official
 from tasks.datasets.records import IGNORE, Colour, ImageFile, Listing, Palette
 
 DATASET = "air_polarsar_seg"
 LAYOUT = "<root>/{train_set,test_set}/AIR-PolarSAR-Seg-<i>_{HH,HV,VH,VV}.tiff and ..._gt.png"
 LABEL_MAPS = ("polsar6",)
+OPTIONS = ("label_map", "split", "polarisation", "class_order")
 POLARISATIONS = ("each", "pseudo", "HH")
 BANDS = ("HH", "HV", "VH", "VV")
 CLASSES = ("industrial", "natural", "land use", "water", "other", "housing")  # section 5.3, ids 0 to 5
@@ -67,17 +68,16 @@ def find(root: Path, label_map: str, options: DataOptions) -> Listing:
             way_out=f"expected layout: {LAYOUT}; put the data there or name another --data-root",
         )
     palette: Palette = (BLACK, *(Colour(rgb, classes.index(name)) for name, rgb in COLOURS.items()))
-    split = OFFICIAL if official else options.split or "protocol"
-    choices = [("label_map", label_map), ("polarisation", options.polarisation), ("split", split)]
-    if options.class_order:
-        choices.append(("class_order", ", ".join(classes)))
+    order = ", ".join(classes) if options.class_order else None
     return Listing(
         tuple(classes),
         tuple(files),
         palette=palette,
         pool=("train",) if official else (),
         ratio=split_ratio(options.split) if options.split and not official else None,
-        choices=tuple(choices),
+        choices=effective_choices(
+            label_map, ("polarisation", options.polarisation), ("split", options.split), ("class_order", order)
+        ),
     )
 
 

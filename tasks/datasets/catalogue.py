@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from foundation.errors import MissingError
+from foundation.errors import MissingError, UsageError
 from foundation.files import read_json
 from foundation.progress import Progress, silent
 from tasks.catalog import DATASETS
@@ -22,7 +22,7 @@ from tasks.datasets import (
 )
 from tasks.datasets.index import index_dataset, require_readable
 from tasks.datasets.linked import grouped, identical_images
-from tasks.datasets.options import DataOptions
+from tasks.datasets.options import DataOptions, data_options, flag
 from tasks.datasets.records import DatasetIndex, Listing
 from tasks.datasets.split_files import read_split_file, with_parts
 
@@ -38,28 +38,23 @@ class Reader(NamedTuple):
     find: Find
     label_map: str
     """The default one."""
+    options: tuple[str, ...]
+    """Those that it knows."""
     group_exact_duplicates: bool = False
 
 
-def _chips(find: Callable[[Path, str], Listing]) -> Find:
-    """Data sets of chips have no options but the label map."""
-
-    def listed(root: Path, label_map: str, _options: DataOptions) -> Listing:
-        return find(root, label_map)._replace(choices=(("label_map", label_map),))
-
-    return listed
-
-
 READERS: dict[str, Reader] = {
-    "fusar_air": Reader(_chips(fusar_air.find), "folders"),
-    "fusar_ship": Reader(_chips(fusar_ship.find), "ship15", group_exact_duplicates=True),
-    "sar_acd": Reader(_chips(sar_acd.find), "acd6"),
-    "fusar_air_sense": Reader(fusar_air_sense.find, "agnostic"),
-    "fusar_ship_sense": Reader(fusar_ship_sense.find, "agnostic"),
-    "sar_aircraft_few": Reader(sar_aircraft_few.find, "aircraft7"),
-    "fusar_map": Reader(fusar_map.find, "map4"),
-    "air_polarsar_seg": Reader(air_polarsar_seg.find, "polsar6"),
+    "fusar_air": Reader(fusar_air.find, "folders", fusar_air.OPTIONS),
+    "fusar_ship": Reader(fusar_ship.find, "ship15", fusar_ship.OPTIONS, group_exact_duplicates=True),
+    "sar_acd": Reader(sar_acd.find, "acd6", sar_acd.OPTIONS),
+    "fusar_air_sense": Reader(fusar_air_sense.find, "agnostic", fusar_air_sense.OPTIONS),
+    "fusar_ship_sense": Reader(fusar_ship_sense.find, "agnostic", fusar_ship_sense.OPTIONS),
+    "sar_aircraft_few": Reader(sar_aircraft_few.find, "aircraft7", sar_aircraft_few.OPTIONS),
+    "fusar_map": Reader(fusar_map.find, "map4", fusar_map.OPTIONS),
+    "air_polarsar_seg": Reader(air_polarsar_seg.find, "polsar6", air_polarsar_seg.OPTIONS),
 }
+ANY_SPLIT = ("split_file", "group_near_duplicates")
+"""Options that `read_index` sees to, for every data set."""
 
 
 class DataSource(NamedTuple):
@@ -108,6 +103,38 @@ def read_index(source: DataSource, options: DataOptions = AS_FOUND, progress: Pr
     elif reader.group_exact_duplicates:
         index = grouped(index, identical_images(index))
     return index if options.split_file is None else with_parts(index, read_split_file(options.split_file, index))
+
+
+def options_known(dataset: str) -> tuple[str, ...]:
+    """The options that mean something for a data set."""
+    return (*READERS[dataset].options, *ANY_SPLIT)
+
+
+def require_known(dataset: str, option: str) -> None:
+    """Refuses an option that was written for a data set that does not know it."""
+    known = options_known(dataset)
+    if option not in known:
+        raise UsageError(
+            f"{dataset} has no option {flag(option)}", way_out=f"it knows {', '.join(flag(name) for name in known)}"
+        )
+
+
+def options_of(dataset: str, choices: Mapping[str, Mapping[str, str]], *, allow_bad: bool = False) -> DataOptions:
+    """How one data set is read.
+
+    Args:
+        dataset: Which one; what was said for it goes before what was said for all.
+        choices: Option to its value per data set; '' for all data sets, passed over where it is unknown.
+        allow_bad: Go on with more than 1 % unreadable images.
+    """
+    chosen = {}
+    for option, values in choices.items():
+        if dataset in values:
+            require_known(dataset, option)
+            chosen[option] = values[dataset]
+        elif "" in values and option in options_known(dataset):
+            chosen[option] = values[""]
+    return data_options(chosen, allow_bad=allow_bad)
 
 
 def _world(root: Path) -> str | None:

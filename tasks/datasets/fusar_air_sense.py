@@ -14,6 +14,7 @@ from tasks.datasets import sense
 from tasks.datasets.options import DataOptions
 from tasks.datasets.records import Listing
 
+OPTIONS = sense.OPTIONS
 TARGET = "aircraft"
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from foundation.errors import MissingError, UsageError
+from foundation.errors import MissingError
 from tasks.datasets.folders import images_below, require_folder, subfolders, unknown_label_map
-from tasks.datasets.options import OFFICIAL, DataOptions, require_choice, split_ratio
+from tasks.datasets.options import DataOptions, asked_ratio, effective_choices, require_choice
 from tasks.datasets.records import IGNORE, Colour, ImageFile, Listing, Palette
 
 DATASET = "fusar_map"
 LAYOUT = "<root>/sar_1024/<City>_<img>_<area>_<row>_<col>_SAR_<nnn>.tif, <root>/lab_1024/<same>_Label_<nnn>.tif"
+OPTIONS = ("label_map", "split", "group")
 GROUPS = ("tile", "scene")
 COLOURS: dict[str, tuple[int, int, int]] = {  # section 5.2
     "unlabelled": (0, 0, 0),
@@ -54,8 +55,7 @@ def find(root: Path, label_map: str, options: DataOptions) -> Listing:
         raise unknown_label_map(DATASET, label_map, LABEL_MAPS)
     group = options.group or GROUPS[0]
     require_choice("group", group, GROUPS, DATASET)
-    if options.split == OFFICIAL:
-        raise UsageError(f"{DATASET} has no official split", way_out="leave --split out, or name a ratio such as 4:1")
+    ratio = asked_ratio(DATASET, options)
     require_folder(DATASET, root, layout=LAYOUT)
     tiles, labels = _folders(root)
     named = {_key(found): path for path in images_below(labels) if (found := _LABEL.fullmatch(path.stem))}
@@ -74,13 +74,12 @@ def find(root: Path, label_map: str, options: DataOptions) -> Listing:
         raise _wrong_layout(root, f"none of the {len(files)} tiles in {tiles.name} has a label in {labels.name}")
     classes, ids = LABEL_MAPS[label_map]
     palette: Palette = tuple(Colour(rgb, ids[name]) for name, rgb in COLOURS.items())
-    choices = [("label_map", label_map), ("group", group), *([("split", options.split)] if options.split else [])]
     return Listing(
         classes,
         tuple(files),
         palette=palette,
-        ratio=split_ratio(options.split) if options.split else None,
-        choices=tuple(choices),
+        ratio=ratio,
+        choices=effective_choices(label_map, ("group", group), ("split", options.split)),
     )
 
 

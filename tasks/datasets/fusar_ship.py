@@ -12,7 +12,8 @@ from pathlib import Path
 
 from foundation.errors import MissingError
 from tasks.datasets.folders import images_below, require_folder, require_images, subfolders, unknown_label_map
-from tasks.datasets.index import ImageFile, Listing
+from tasks.datasets.options import DataOptions, asked_ratio, effective_choices
+from tasks.datasets.records import ImageFile, Listing
 
 CATEGORIES = (
     "Cargo",
@@ -37,6 +38,7 @@ LABEL_MAPS: dict[str, tuple[str, ...]] = {
     "ship10": tuple(name for name in CATEGORIES if name not in TINY),
     "ship7": ("Cargo", "Dredger", "Fishing", "LawEnforce", "Passenger", "Tanker", "Tug"),
 }
+OPTIONS = ("label_map", "split")
 MARINE10: dict[str, tuple[str, ...]] = {
     "Bridges": ("MarineCategory", "bridge"),
     "Cargo": ("ShipCategory", "Cargo", "CargoShip"),
@@ -58,16 +60,21 @@ LAYOUT = "<root>/ShipCategory/<Category>/<SubCategory>/*.tiff"
 MARINE_LAYOUT = f"{LAYOUT} and <root>/MarineCategory/{{bridge,land,landseaside_island,likeship,sea,wave}}/*.tiff"
 
 
-def find(root: Path, label_map: str) -> Listing:
+def find(root: Path, label_map: str, options: DataOptions) -> Listing:
     """Lists the chips of the categories of the label map; categories that are absent stay empty."""
     if label_map not in LABEL_MAPS and label_map != "marine10":
         raise unknown_label_map("fusar_ship", label_map, [*LABEL_MAPS, "marine10"])
+    ratio = asked_ratio("fusar_ship", options)
     require_folder("fusar_ship", root, layout=LAYOUT)
-    if label_map == "marine10":
-        return _marine(root)
+    classes, files = _marine(root) if label_map == "marine10" else _ships(root, LABEL_MAPS[label_map])
+    choices = effective_choices(label_map, ("split", options.split))
+    return Listing(classes, files, ratio=ratio, choices=choices)
+
+
+def _ships(root: Path, classes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[ImageFile, ...]]:
+    """The chips of ship categories."""
     top = root / "ShipCategory" if (root / "ShipCategory").is_dir() else root
     present = {folder.name: folder for folder in subfolders(top)}
-    classes = LABEL_MAPS[label_map]
     files: list[ImageFile] = []
     for label, name in enumerate(classes):
         if name not in present:
@@ -81,10 +88,10 @@ def find(root: Path, label_map: str) -> Listing:
             where=str(top),
             way_out=f"expected layout: {LAYOUT}; put the data there or name another --data-root",
         )
-    return Listing(classes, tuple(files))
+    return classes, tuple(files)
 
 
-def _marine(root: Path) -> Listing:
+def _marine(root: Path) -> tuple[tuple[str, ...], tuple[ImageFile, ...]]:
     """The ten classes of `marine10`; all of them must be there, as a mix without clutter is another task."""
     files: list[ImageFile] = []
     for label, (name, folders) in enumerate(MARINE10.items()):
@@ -97,7 +104,7 @@ def _marine(root: Path) -> Listing:
                 way_out=f"expected layout: {MARINE_LAYOUT}; the archive of ships alone has no clutter: choose ship15",
             )
         files += [ImageFile(path.relative_to(root).as_posix(), path, label) for path in images]
-    return Listing(tuple(MARINE10), tuple(files))
+    return tuple(MARINE10), tuple(files)
 
 
 def _descend(root: Path, names: tuple[str, ...]) -> Path | None:

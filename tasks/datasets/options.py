@@ -13,7 +13,7 @@ OFFICIAL = "official"
 
 
 class DataOptions(NamedTuple):
-    """Choices that change what is read; a choice that a data set does not know is passed over by its reader."""
+    """Choices that change what is read; a reader names in `OPTIONS` those that it knows and passes over the others."""
 
     label_map: str | None = None
     allow_bad: bool = False
@@ -63,6 +63,20 @@ def data_options(chosen: Mapping[str, str], *, allow_bad: bool = False) -> DataO
     return DataOptions(allow_bad=allow_bad, **values)
 
 
+def recorded_options(choices: Mapping[str, str], label_map: str) -> DataOptions:
+    """The options that read a data set as a record says it was read, bad files allowed.
+
+    A split file is not among them: where it lay is not recorded, and images are the same under every split.
+    """
+    chosen = {name: value for name, value in choices.items() if name in TEXT_OPTIONS}
+    return data_options(chosen | ({"label_map": label_map} if label_map else {}), allow_bad=True)
+
+
+def flag(option: str) -> str:
+    """The option as it is written on the command line."""
+    return f"--{option.replace('_', '-')}"
+
+
 def require_choice(option: str, value: object, known: Collection[object], dataset: str) -> None:
     """Refuses a value that the data set does not know."""
     if value not in known:
@@ -76,6 +90,18 @@ def split_ratio(text: str) -> tuple[int, int]:
     if not (colon and train.isdecimal() and test.isdecimal() and int(train) and int(test)):
         raise UsageError(f"not a split: {text!r}", way_out=f"write --split {OFFICIAL} or a ratio such as --split 4:1")
     return int(train), int(test)
+
+
+def asked_ratio(dataset: str, options: DataOptions) -> tuple[int, int] | None:
+    """The ratio that the user asked for, of a data set without official parts; None: that of the protocol."""
+    if options.split == OFFICIAL:
+        raise UsageError(f"{dataset} has no official split", way_out="leave --split out, or name a ratio such as 4:1")
+    return split_ratio(options.split) if options.split else None
+
+
+def effective_choices(label_map: str, *more: tuple[str, str | None]) -> tuple[tuple[str, str], ...]:
+    """What the record states: values that can be given as options again; what was left to the protocol is left out."""
+    return (("label_map", label_map), *((name, value) for name, value in more if value is not None))
 
 
 def wants_official(options: DataOptions, *, default: bool) -> bool:

@@ -98,6 +98,12 @@ class ImageEntry(NamedTuple):
         """What a split may not divide."""
         return self.group or self.image_id
 
+    @property
+    def labels(self) -> set[int]:
+        """Every class in it: its own, of its boxes, of its mask."""
+        painted = {label for label, count in enumerate(self.class_pixels) if count}
+        return ({self.label} - {NO_LABEL}) | {box.label for box in self.boxes} | painted
+
 
 class BadFile(NamedTuple):
     """One file that cannot be used."""
@@ -159,7 +165,5 @@ class DatasetIndex:
     @property
     def classes_found(self) -> tuple[str, ...]:
         """Classes that occur, as label, box or mask pixel."""
-        found = {image.label for image in self.images if image.label != NO_LABEL}
-        found.update(box.label for image in self.images for box in image.boxes)
-        found.update(label for image in self.images for label, count in enumerate(image.class_pixels) if count)
+        found = {label for image in self.images for label in image.labels}
         return tuple(name for label, name in enumerate(self.classes) if label in found)

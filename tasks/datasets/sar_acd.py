@@ -11,17 +11,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.datasets.folders import images_below, require_folder, require_images, unknown_label_map
-from tasks.datasets.index import ImageFile, Listing
+from tasks.datasets.options import DataOptions, asked_ratio, effective_choices
+from tasks.datasets.records import ImageFile, Listing
 
 LABEL_MAPS = ("acd6",)
+OPTIONS = ("label_map", "split")
 LAYOUT = "<root>/images/<class>/<nnn>.jpg"
 CLASSES = ("A220", "A320321", "A330", "ARJ21", "Boeing737", "Boeing787")
 
 
-def find(root: Path, label_map: str) -> Listing:
+def find(root: Path, label_map: str, options: DataOptions) -> Listing:
     """Lists the chips of the six class folders."""
     if label_map not in LABEL_MAPS:
         raise unknown_label_map("sar_acd", label_map, LABEL_MAPS)
+    ratio = asked_ratio("sar_acd", options)
     require_folder("sar_acd", root / "images", layout=LAYOUT)
     files: list[ImageFile] = []
     for label, name in enumerate(CLASSES):
@@ -30,4 +33,5 @@ def find(root: Path, label_map: str) -> Listing:
         images = images_below(folder)
         require_images("sar_acd", folder, images)
         files += [ImageFile(path.relative_to(root).as_posix(), path, label, "HH") for path in images]
-    return Listing(CLASSES, tuple(files))
+    choices = effective_choices(label_map, ("split", options.split))
+    return Listing(CLASSES, tuple(files), ratio=ratio, choices=choices)

@@ -14,13 +14,21 @@ from pathlib import Path
 
 from foundation.errors import MissingError
 from tasks.datasets.folders import require_folder, subfolders, unknown_label_map
-from tasks.datasets.options import OFFICIAL, DataOptions, require_choice, split_ratio, wants_official
+from tasks.datasets.options import (
+    OFFICIAL,
+    DataOptions,
+    effective_choices,
+    require_choice,
+    split_ratio,
+    wants_official,
+)
 from tasks.datasets.records import Box, ImageFile, Listing
 from tasks.datasets.voc import class_numbers, read_image_set, voc_folders, voc_images
 
 DATASET = "sar_aircraft_few"
 CLASSES = ("A220", "A320/321", "A330", "ARJ21", "Boeing737", "Boeing787", "other")  # section 4.3, in this order
 LABEL_MAPS = ("aircraft7",)
+OPTIONS = ("label_map", "split", "pool", "voc_origin")
 POOLS: dict[str, tuple[str, ...]] = {"train": ("train",), "trainval": ("train", "val")}
 LAYOUT = "<root>/JPEGImages/<id>.jpg, <root>/Annotations/<id>.xml, <root>/ImageSets/Main/{train,val,test}.txt"
 
@@ -50,14 +58,15 @@ def find(root: Path, label_map: str, options: DataOptions) -> Listing:
     pool = POOLS[options.pool] if official and lists is not None else ()
     part_of = _parts(lists, options.pool) if pool and lists is not None else {}
     files = _files(root, folders, part_of, options.voc_origin)
-    split = OFFICIAL if pool else options.split or "protocol"
-    choices = [("label_map", label_map), ("split", split), ("voc_origin", str(options.voc_origin))]
+    split, named = (OFFICIAL, options.pool) if pool else (options.split, None)
     return Listing(
         CLASSES,
         tuple(files),
         pool=pool,
         ratio=split_ratio(options.split) if options.split and not official else None,
-        choices=(*choices, ("pool", options.pool)) if pool else tuple(choices),
+        choices=effective_choices(
+            label_map, ("split", split), ("voc_origin", str(options.voc_origin)), ("pool", named)
+        ),
         has_boxes=True,
     )
 

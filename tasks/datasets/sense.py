@@ -13,14 +13,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from foundation.errors import MissingError, UsageError
+from foundation.errors import MissingError
 from tasks.datasets import coco, voc
 from tasks.datasets.folders import require_folder, unknown_label_map
 from tasks.datasets.footprints import plain_stem
-from tasks.datasets.options import OFFICIAL, DataOptions, require_choice, split_ratio
+from tasks.datasets.options import DataOptions, asked_ratio, effective_choices, require_choice
 from tasks.datasets.records import Box, ImageFile, Listing
 
 LABEL_MAPS = ("agnostic", "fine")
+OPTIONS = ("label_map", "split", "group", "voc_origin")
 GROUPS = ("scene", "image")
 LAYOUT = f"{coco.LAYOUT}; or {voc.LAYOUT}"
 
@@ -36,17 +37,15 @@ def find(dataset: str, target: str, root: Path, label_map: str, options: DataOpt
     group = options.group or GROUPS[0]
     require_choice("group", group, GROUPS, dataset)
     require_choice("voc-origin", options.voc_origin, (0, 1), dataset)
-    if options.split == OFFICIAL:
-        raise UsageError(f"{dataset} has no official split", way_out="leave --split out, or name a ratio such as 4:1")
-    ratio = split_ratio(options.split) if options.split else None
+    ratio = asked_ratio(dataset, options)
     require_folder(dataset, root, layout=LAYOUT)
     annotations, folders = coco.coco_files(root), voc.voc_folders(root)
-    choices = [("label_map", label_map), ("group", group)]
+    origin = None
     if annotations:
         classes, files = _from_coco(root, annotations, target if label_map == "agnostic" else None)
     elif folders:
         classes, files = _from_voc(root, folders, target if label_map == "agnostic" else None, options.voc_origin)
-        choices.append(("voc_origin", str(options.voc_origin)))
+        origin = str(options.voc_origin)
     else:
         raise _wrong_layout(dataset, root, f"neither {coco.PATTERN} nor a VOC folder found")
     if all(file.problem == NOT_FOUND for file in files):
@@ -55,9 +54,8 @@ def find(dataset: str, target: str, root: Path, label_map: str, options: DataOpt
         raise _wrong_layout(dataset, root, "the annotations name no class")
     if group == "image":
         files = [file._replace(group="") for file in files]
-    if options.split:
-        choices.append(("split", options.split))
-    return Listing(classes, tuple(files), ratio=ratio, choices=tuple(choices), has_boxes=True)
+    choices = effective_choices(label_map, ("group", group), ("voc_origin", origin), ("split", options.split))
+    return Listing(classes, tuple(files), ratio=ratio, choices=choices, has_boxes=True)
 
 
 def scene_of(name: str) -> str:

@@ -59,13 +59,13 @@ def read_split_file(path: Path, index: DatasetIndex) -> SplitFile:
 
     Raises:
         MissingError: A file is missing or is not what the JSON file says.
-        UsageError: It is of another data set, or names images that are not there.
+        UsageError: It is of another data set or of other data, or names images that are not there.
     """
     try:
         raw = read_json(path)
         if raw["format"] != FORMAT:
             raise ValueError(f"format {raw['format']}, known is {FORMAT}")
-        of = str(raw["dataset"])
+        of, made_of = str(raw["dataset"]), str(raw["data_hash"])
         parts = {part: _names(path, raw["parts"][part]) for part in PARTS}
     except BenchError as error:
         raise MissingError(error.what, where=error.where, way_out=_ANEW) from error
@@ -80,6 +80,12 @@ def read_split_file(path: Path, index: DatasetIndex) -> SplitFile:
             f"{len(unknown)} images of the split are not in {index.dataset}, e.g. {unknown[0]}",
             where=str(path),
             way_out="use the data and the options that the split was made with, or make it anew",
+        )
+    if made_of != index.data_hash:
+        raise UsageError(
+            f"the split was made of other data of {index.dataset}: {made_of[:12]}, these are {index.data_hash[:12]}",
+            where=str(path),
+            way_out="use the files and the options, such as --label-map, that it was made with, or make it anew",
         )
     every = [*parts["train"], *parts["test"]]
     if len(set(every)) < len(every):

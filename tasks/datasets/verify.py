@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from foundation.errors import BenchError
 from tasks.datasets.index import ALLOWED_BAD_SHARE
-from tasks.datasets.records import NO_LABEL, DatasetIndex, ImageEntry
+from tasks.datasets.records import NO_LABEL, DatasetIndex
 from tasks.splits import Split
 
 Verdict = Literal["ok", "note", "failed"]
@@ -134,11 +134,6 @@ def _range(values: Sequence[int]) -> Range | None:
     return Range(ordered[0], ordered[len(ordered) // 2], ordered[-1])
 
 
-def _labels(image: ImageEntry) -> set[int]:
-    painted = {label for label, count in enumerate(image.class_pixels) if count}
-    return ({image.label} - {NO_LABEL}) | {box.label for box in image.boxes} | painted
-
-
 def _class_counts(index: DatasetIndex, split: Split) -> list[ClassCount]:
     part_of = dict.fromkeys(split.train, "train") | dict.fromkeys(split.test, "test")
     images: Counter[tuple[int, str]] = Counter()
@@ -146,7 +141,7 @@ def _class_counts(index: DatasetIndex, split: Split) -> list[ClassCount]:
     pixels: Counter[tuple[int, str]] = Counter()
     for image in index.images:
         part = part_of.get(image.image_id, "neither")
-        images.update((label, part) for label in _labels(image))
+        images.update((label, part) for label in image.labels)
         boxes.update((box.label, part) for box in image.boxes)
         for label, count in enumerate(image.class_pixels):
             pixels[label, part] += count
@@ -202,7 +197,7 @@ def _parts(index: DatasetIndex, split: Split | BenchError) -> list[Check]:
 
 def _present(index: DatasetIndex, names: Sequence[str]) -> set[int]:
     chosen = set(names)
-    return {label for image in index.images if image.image_id in chosen for label in _labels(image)}
+    return {label for image in index.images if image.image_id in chosen for label in image.labels}
 
 
 def _mended(index: DatasetIndex) -> list[Check]:

@@ -32,7 +32,12 @@ class Sample(NamedTuple):
 
 
 def match(
-    candidates: Tensor, targets: PaddedTargets, *, positive_iou: float, negative_iou: float, low_quality_iou: float | None
+    candidates: Tensor,
+    targets: PaddedTargets,
+    *,
+    positive_iou: float,
+    negative_iou: float,
+    low_quality_iou: float | None,
 ) -> Matches:
     """Matches candidates [B, N, 4], or [N, 4] for all images, with the targets of their image.
 

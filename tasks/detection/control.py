@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,24 @@ def threshold_boxes(data: DetectionData, progress: Progress = silent) -> list[Ro
         return rows
 
 
+class Control(NamedTuple):
+    """What the threshold detector says of the test images, and how many numbers were chosen for it."""
+
+    rows: list[Row]
+    parameters: int
+
+
 def threshold_answers(
     data: DetectionData, *, twin: Twin = "none", seed: int = 0, progress: Progress = silent
 ) -> list[Row]:
     """Fits the threshold detector on the training part and asks it about every test image."""
+    return threshold_control(data, twin=twin, seed=seed, progress=progress).rows
+
+
+def threshold_control(
+    data: DetectionData, *, twin: Twin = "none", seed: int = 0, progress: Progress = silent
+) -> Control:
+    """The same, with the number of its parameters."""
     chosen = evenly(len(data.train), LARGEST_TRAINING)
     scenes = [data.train[position] for position in chosen]
     given = whose_boxes(len(data.train), twin, seed)
@@ -70,7 +84,7 @@ def threshold_answers(
         corners = np.concatenate([found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]], axis=1)
         boxes, real = within_image(corners, scene.width, scene.height)
         rows.append(answer(scene.image_id, boxes[real], found.labels[real], found.scores[real], digits=SCORE_DIGITS))
-    return rows
+    return Control(rows, detector.parameters)
 
 
 def whose_boxes(images: int, twin: Twin, seed: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from adapters.interface import Encoder, LoadedModel
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.detection.answers import answer, within_image
 from tasks.detection.augment import Marked, augment
-from tasks.detection.control import threshold_answers, whose_boxes
+from tasks.detection.control import threshold_control, whose_boxes
 from tasks.detection.data import DetectionData, Scene
 from tasks.detection.detector import Detected, Detector, Targets
 from tasks.detection.squares import Squares, noise_like, squares_to_learn, squares_to_test
@@ -126,22 +126,27 @@ def fit_and_predict(
     checkpoint: Path | None = None,
     key: str = "",
     progress: Progress = silent,
+    make_model: Callable[..., nn.Module] = Detector,
 ) -> Outcome:
-    """Learns from the training part and finds targets in every test image."""
+    """Learns from the training part and finds targets in every test image.
+
+    `make_model` is called like `Detector`, and what it makes answers to the same calls.
+    """
 
     def preparing(done: int, total: int, note: str = "") -> None:
         progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
 
     if not loaded.trainable:
-        rows = threshold_answers(data, twin=twin, seed=seed, progress=preparing)
-        return Outcome(rows, [], 0, "fp32", 0.0, None, [])
+        control = threshold_control(data, twin=twin, seed=seed, progress=preparing)
+        return Outcome(control.rows, [], control.parameters, "fp32", 0.0, None, [])
     device = device or torch.device("cpu")
     largest = settings.image_size * max(settings.resize_range)
     squares = squares_to_learn(data.train, largest, preparing)
     test = squares_to_test(data.test, settings.image_size, preparing)
     if twin == "noise_images":
         squares, test = noise_like(squares, data.train, seed), noise_like(test, data.test, seed)
-    model = Detector(cast(Encoder, loaded.encoder), len(data.classes), settings, seed=seed).to(device)
+    made = make_model(cast(Encoder, loaded.encoder), len(data.classes), settings, seed=seed)
+    model = cast(Detector, made.to(device))
     optimiser = build_optimiser(
         model,
         settings.training.optimiser,

@@ -18,7 +18,11 @@ from torch.nn.functional import embedding_bag
 from tasks.detection.pyramid import Level
 
 SAMPLES = 2
-"""Samples per side of a bin, torchvision's number."""
+"""Samples per side of a bin, the number of torchvision's `MultiScaleRoIAlign`.
+
+detectron2, in which ViTDet was written, takes as many as a bin has cells; a fixed number makes all bins alike, and
+regions are read from the level on which a bin has one or two cells.
+"""
 
 _CANONICAL_SIDE = 224  # a region of this side ...
 _CANONICAL_LEVEL = 4  # ... is read at stride 2**4: equation 1 of the feature pyramid network's paper

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from foundation.errors import CheckError
 from results.record import Baselines
+from tasks.answer_rows import answers_by_image, is_number
 from tasks.metrics import detection
 from tasks.metrics.detection import Box, Detection
-from tasks.metrics.precision_recall import RECALLS
+from tasks.metrics.precision_recall import interpolated_curve
 from tasks.task import Row, Scored
 
 METRICS = ("ap50", "ap50_95", "recall100")
@@ -58,15 +57,14 @@ def true_boxes(truth: Row) -> list[Box]:
 
 def detections(predictions: Sequence[Row], images: Sequence[str]) -> list[Detection]:
     """Stored predictions as the metric wants them; they must answer for exactly these images."""
-    answers = {row["image_id"]: row["boxes"] for row in predictions}
-    if len(answers) != len(predictions):
-        raise CheckError("an image is answered twice", way_out="one line per test image")
-    if set(answers) != set(images):
-        odd = sorted(set(answers) ^ set(images))
-        raise CheckError(
-            f"predictions and truth name different images, {len(odd)} in all, e.g. {odd[0]}",
-            way_out="predict exactly the test images of the truth file; one without targets has an empty list",
-        )
+    answers = answers_by_image(predictions, images, "boxes")
+    for image in images:
+        if not isinstance(answers[image], list | tuple):
+            raise CheckError(
+                f"the boxes of an image are no list but {type(answers[image]).__name__}",
+                where=image,
+                way_out="give a list of boxes; of an image without targets an empty one",
+            )
     return [_detection(image, box) for image in images for box in answers[image]]
 
 
@@ -75,6 +73,7 @@ def curves(boxes: Sequence[Box], found: Sequence[Detection], classes: Sequence[s
 
     The mean over a class's points is its AP50.
     """
+    found, _ = detection.canonical(found)
     drawn: dict[str, list[float] | None] = {}
     for label, name in enumerate(classes):
         asked = [box for box in boxes if box.label == label]
@@ -82,16 +81,12 @@ def curves(boxes: Sequence[Box], found: Sequence[Detection], classes: Sequence[s
             drawn[name] = None
             continue
         right = detection.match([one for one in found if one.label == label], asked).right
-        hits = np.cumsum(right)
-        precision = np.maximum.accumulate((hits / np.arange(1, len(right) + 1))[::-1])[::-1]
-        at = np.searchsorted(hits / len(asked), RECALLS, side="left")
-        reached = np.append(precision, 0.0)  # beyond the last detection nothing is found
-        drawn[name] = [float(f"{100.0 * value:.6g}") for value in reached[at]]
+        drawn[name] = [float(f"{100.0 * value:.6g}") for value in interpolated_curve(right, ~right, len(asked))]
     return drawn
 
 
 def _detection(image: str, box: Any) -> Detection:
-    numbers = isinstance(box, list | tuple) and all(isinstance(side, int | float) for side in box)
+    numbers = isinstance(box, list | tuple) and all(map(is_number, box))
     if not numbers or len(box) != 6 or not float(box[4]).is_integer():
         raise CheckError(
             f"not a detection: {box!r}"[:200],

@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
 
 def surest(found: Candidates, *, images: int, groups: int, overlap: float, limit: int) -> Kept:
     """Per image the surest candidates that overlap no surer one of their group by more than `overlap`."""
-    kept = batched_nms(found.boxes.double(), found.scores, found.image * groups + found.group, overlap)
+    kept = batched_nms(found.boxes.double(), found.scores.double(), found.image * groups + found.group, overlap)
     # Of many boxes torchvision leaves equal scores in any order; here the first in the list comes first.
     kept = kept.sort().values
     kept = kept[found.scores[kept].sort(descending=True, stable=True).indices]

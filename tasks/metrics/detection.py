@@ -29,6 +29,7 @@ PER_IMAGE = 100
 """Section 11.2: detections that count, per image and class."""
 NO_TRUTH = "no ground truth"
 _BEYOND_EVERY_RANGE = 1e11  # an area above COCO's "all" range: the library then ignores the box, without a crowd's IoU
+_LARGEST = 1e10  # the end of that range: the library would ignore a larger detection, where it is plainly wrong
 
 
 class Box(NamedTuple):
@@ -88,8 +89,8 @@ def score(
 ) -> DetectionScores:
     """Average precision over all test images, those without boxes included.
 
-    A detection without a finite score is placed last, which is as if it were not there; one whose box is not finite
-    or has a negative side is a false positive.
+    A detection without a finite score is placed last, which is as if it were not there; one whose box is not finite,
+    has a negative side or is larger than any image is a false positive.
 
     Args:
         truth: all boxes of the test part.
@@ -101,7 +102,7 @@ def score(
     """
     _check(truth, detections, images, len(classes))
     boxes = sorted(truth)
-    found, warnings = _canonical(detections)
+    found, warnings = canonical(detections)
     asked = [box for box in boxes if not (ignore_difficult and box.difficult)]
     absent = sorted(set(range(len(classes))) - {box.label for box in asked})
     if not asked:
@@ -256,12 +257,18 @@ def canonical_order(found: Detection) -> tuple[Any, ...]:
     return (-found.score, found.image_id, found.label, found.x, found.y, found.w, found.h)
 
 
-def _canonical(detections: Sequence[Detection]) -> tuple[list[Detection], tuple[str, ...]]:
+def canonical(detections: Sequence[Detection]) -> tuple[list[Detection], tuple[str, ...]]:
+    """The detections that count from the surest down, and what is to be said of the others.
+
+    One without a finite score is left out; one whose box is impossible stays with an empty box, which is never right.
+    """
     kept, without_score, without_box = [], 0, 0
     for found in detections:
         if not math.isfinite(found.score):
             without_score += 1
-        elif not (all(map(math.isfinite, found[2:6])) and found.w >= 0 and found.h >= 0):
+        elif not (
+            all(map(math.isfinite, found[2:6])) and found.w >= 0 and found.h >= 0 and found.w * found.h <= _LARGEST
+        ):
             without_box += 1
             kept.append(found._replace(x=0.0, y=0.0, w=0.0, h=0.0))
         else:

@@ -6,13 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Counts = NDArray[np.float64] | NDArray[np.bool_]
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Section 11.2: points of the interpolation."""
 
 
-def interpolated(right: Array, wrong: Array, wanted: float) -> float:
-    """Area under the interpolated curve of precision over recall, 0 to 1.
+def interpolated(right: Counts, wrong: Counts, wanted: float) -> float:
+    """Area under the interpolated curve of precision over recall, 0 to 1: the mean of its points."""
+    return float(interpolated_curve(right, wrong, wanted).mean())
+
+
+def interpolated_curve(right: Counts, wrong: Counts, wanted: float) -> Array:
+    """The best precision, 0 to 1, at each of `RECALLS` and beyond; 0 where so much is never found.
 
     Args:
         right: how many right detections stand at each place, from the surest down.
@@ -20,9 +26,10 @@ def interpolated(right: Array, wrong: Array, wanted: float) -> float:
         wanted: true boxes.
     """
     if not len(right):
-        return 0.0
-    hits, misses = np.cumsum(right), np.cumsum(wrong)
+        return np.zeros_like(RECALLS)
+    hits, misses = np.cumsum(right, dtype=np.float64), np.cumsum(wrong, dtype=np.float64)
     precision = hits / np.maximum(hits + misses, np.spacing(1))
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(hits / wanted, RECALLS, side="left")
-    return float(np.where(at < len(right), best_from_here[np.minimum(at, len(right) - 1)], 0.0).mean())
+    curve: Array = np.where(at < len(right), best_from_here[np.minimum(at, len(right) - 1)], 0.0)
+    return curve

@@ -3,6 +3,17 @@
 What is theirs: anchors, matching, sampling, proposals, RoIAlign, the box head, all four losses, the final suppression.
 What is ours on both sides: the encoder with its windows, the pyramid, the loop, the data. A difference between the
 scores beyond the spread of the seeds is therefore a difference in what is theirs.
+
+With the same weights the two detect the same, and have the same losses where both look at all samples. Known
+differences, none of them removed:
+
+* Whom an anchor belongs to. In both, every target makes the anchors nearest to it positive, from an overlap of
+  `rpn_low_quality_iou` on. In mmdet these are then its own, and of several such targets the last one's; in ours, as in
+  torchvision, an anchor stays with the target that it overlaps most itself.
+* Samples per bin of RoIAlign. Ours are always 2 x 2, the number of torchvision's pyramid pooler. Theirs are as many as
+  a bin has cells, rounded up (sampling ratio 0), as in detectron2, in which ViTDet was written.
+* In their mean over samples, an image without a positive or without a negative anchor counts one in its place.
+* Which samples the losses look at, and the initial values of the heads: each draws them from a generator of its own.
 """
 
 from __future__ import annotations

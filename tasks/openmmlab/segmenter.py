@@ -36,7 +36,7 @@ class TokenMap(nn.Module):
 
 
 class OpenMMLabSegmenter(nn.Module):
-    """An encoder under mmseg's mask transformer."""
+    """An encoder under mmseg's mask transformer; to the optimiser it answers like our own `Segmenter`."""
 
     def __init__(self, encoder: Encoder, classes: int, settings: SegmentationSettings, *, seed: int) -> None:
         super().__init__()

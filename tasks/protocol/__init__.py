@@ -4,7 +4,15 @@
 says; `released` follows that configuration where the two contradict; `mini` is sized for two CPU cores.
 """
 
-from tasks.protocol.load import PROFILES, Profile, common_settings, load_profile, task_settings
+from tasks.protocol.load import (
+    PROFILES,
+    Profile,
+    common_settings,
+    deviations_by_hand,
+    load_profile,
+    parse_by_hand,
+    task_settings,
+)
 from tasks.protocol.settings import (
     CaptionSettings,
     ClassificationSettings,
@@ -28,6 +36,8 @@ __all__ = [
     "TrainingSettings",
     "VqaSettings",
     "common_settings",
+    "deviations_by_hand",
     "load_profile",
+    "parse_by_hand",
     "task_settings",
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from foundation.errors import CheckError
+from foundation.errors import CheckError, UsageError
 from foundation.names import unknown_name
+from results.record import BY_HAND
 from tasks.protocol.settings import (
     CaptionSettings,
     ClassificationSettings,
@@ -75,35 +77,80 @@ def load_profile(name: str) -> Profile:
     return profile
 
 
+ByHand = tuple[tuple[str, str], ...]
+"""Values that a user sets instead of the profile's: (`task.key.key`, TOML value)."""
+
+
 @cache
-def task_settings(profile: str, task: str, backbone: str = "ViT-Base") -> TaskSettings:
+def task_settings(profile: str, task: str, backbone: str = "ViT-Base", by_hand: ByHand = ()) -> TaskSettings:
     """The settings of one task for a backbone group; groups without changes of their own get the common ones.
 
     The six question tasks share the settings named `vqa`.
     """
-    return _settings(load_profile(profile), _settings_name(task), backbone)
+    return _settings(load_profile(profile), _settings_name(task), backbone, by_hand)
 
 
 @cache
-def common_settings(profile: str, task: str) -> TaskSettings:
+def common_settings(profile: str, task: str, by_hand: ByHand = ()) -> TaskSettings:
     """The settings of one task without what a backbone changes: what all rows of a table have in common."""
-    return _settings(load_profile(profile), _settings_name(task), "")
+    return _settings(load_profile(profile), _settings_name(task), "", by_hand)
+
+
+def parse_by_hand(items: Sequence[str]) -> ByHand:
+    """`segmentation.augment=true`, `detection.training.epochs=3`: the task's settings must know the key."""
+    chosen: dict[str, str] = {}
+    for item in items:
+        path, equals, value = item.partition("=")
+        task, dot, _ = path.partition(".")
+        if not (equals and value and dot):
+            raise UsageError(f"not a setting: {item!r}", way_out="write --set TASK.KEY=VALUE, e.g. detection.window=7")
+        if task not in _SHAPES:
+            raise unknown_name("task with settings", task, _SHAPES, see="harness list paper")
+        chosen[path] = value
+    return tuple(sorted(chosen.items()))
+
+
+def deviations_by_hand(task: str, by_hand: ByHand) -> tuple[str, ...]:
+    """How a record says that a setting of this task is not the profile's."""
+    return tuple(f"{path}={value}{BY_HAND}" for path, value in by_hand if path.startswith(f"{_settings_name(task)}."))
 
 
 def _settings_name(task: str) -> str:
     return "vqa" if task.startswith("vqa_") else task
 
 
-def _settings(profile: Profile, task: str, backbone: str) -> TaskSettings:
+def _settings(profile: Profile, task: str, backbone: str, by_hand: ByHand = ()) -> TaskSettings:
     values = dict(profile.tasks[task])
     changes = values.pop("backbone", {})
     values = _merge(values, changes.get(backbone, {}))
+    mine = {path.partition(".")[2]: value for path, value in by_hand if path.partition(".")[0] == task}
+    for path, value in mine.items():
+        keys = path.split(".")
+        change: Any = _toml_value(value)
+        for key in reversed(keys):
+            change = {key: change}
+        values = _merge(values, change)
     try:
         return _SHAPES[task].model_validate(values)  # type: ignore[return-value]
     except ValidationError as error:
+        if mine:
+            first = error.errors()[0]
+            raise UsageError(
+                f"{task} cannot be set so: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                where=" ".join(f"--set {task}.{path}={value}" for path, value in mine.items()),
+                way_out=f"see harness list {profile.name} for the keys and the values of the profile",
+            ) from error
         raise CheckError(
             f"profile {profile.name} does not hold for {task}: {error}", where=f"protocol/{profile.name}.toml"
         ) from error
+
+
+def _toml_value(text: str) -> Any:
+    """A value as TOML writes it; what is none is taken as text, so that names need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _require_known(profile: Profile, task: str) -> None:

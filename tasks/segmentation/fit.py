@@ -10,13 +10,13 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from adapters.interface import Encoder, Grid, LoadedModel
 from foundation.errors import CellError
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
-from tasks.baselines.patches import PATCH, PatchSegmenter, feature_names
+from tasks.baselines.patches import PATCH, PatchSegmenter
 from tasks.datasets.images import read_pixels
 from tasks.datasets.records import IGNORE, ImageEntry
 from tasks.input_path import HH, input_path
@@ -46,10 +46,10 @@ _MOST_PATCHES = 1_000_000  # of the control: more would take gigabytes and be th
 
 
 class Batch(NamedTuple):
-    """8-bit tiles, their masks as the patches see them, and which pixels are labelled if not all are."""
+    """8-bit tiles, their masks as the loss wants them, and which pixels are labelled if not all are."""
 
     tiles: Tensor
-    shares: Tensor
+    targets: Tensor
     valid: Tensor | None
 
     def __len__(self) -> int:
@@ -79,8 +79,7 @@ class TileTraining:
         self.seed = seed
         self.device = device
         self.plan = accumulate(len(tiles), settings.training)
-        grid = self._grid()
-        self.shares = class_shares(masks.masks, model.classes, grid, device)
+        self.targets = self.targets_of(masks.masks)
         self.ignoring = np.array([bool((mask == IGNORE).any()) for mask in masks.masks])
         # On a GPU the batches of the next steps are gathered meanwhile; on the CPU that would only compete.
         self.threads = 4 if device.type == "cuda" else 0
@@ -100,10 +99,14 @@ class TileTraining:
         for micros in lookahead(gather, self.plan, threads=self.threads):
             yield [self._placed(batch) for batch in micros]
 
+    def targets_of(self, masks: Pixels) -> Tensor:
+        """What the loss wants of masks [M, S, S]: the share of every class in each patch."""
+        return class_shares(masks, self.model.classes, self._grid(), self.device)
+
     def loss(self, micro: Batch) -> Tensor:
         """Cross entropy over the labelled pixels, without class weights (section 5.1)."""
         logits = self.model(self.to_input(micro.tiles))
-        return mask_cross_entropy(logits, micro.shares, micro.valid, self.settings.tile)
+        return mask_cross_entropy(logits, micro.targets, micro.valid, self.settings.tile)
 
     def _gather(self, order: NDArray[np.int64], turns: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
         batches = []
@@ -112,7 +115,7 @@ class TileTraining:
             rows = self.masks.rows[chosen]
             batch = Batch(
                 torch.from_numpy(np.array(self.tiles[chosen])),
-                self.shares[torch.from_numpy(rows)],
+                self.targets[torch.from_numpy(rows)],
                 torch.from_numpy(self.masks.masks[rows] != IGNORE) if self.ignoring[rows].any() else None,
             )
             batches.append(turned(batch, turns[chosen]) if self.settings.augment else batch)
@@ -120,7 +123,7 @@ class TileTraining:
 
     def _placed(self, batch: Batch) -> Batch:
         valid = None if batch.valid is None else batch.valid.to(self.device)
-        return Batch(batch.tiles.to(self.device), batch.shares.to(self.device), valid)
+        return Batch(batch.tiles.to(self.device), batch.targets.to(self.device), valid)
 
     @torch.inference_mode()
     def _grid(self) -> Grid:
@@ -144,6 +147,22 @@ def turned(batch: Batch, turns: NDArray[np.int64]) -> Batch:
     return out
 
 
+def make_segmenter(encoder: Encoder, classes: int, settings: SegmentationSettings, *, seed: int) -> Segmenter:
+    """Our own network."""
+    return Segmenter(encoder, classes, blocks=settings.decoder_blocks, dropout=settings.decoder_dropout, seed=seed)
+
+
+class Network(NamedTuple):
+    """A network, how it learns from tiles, and how it answers for images; each is called like our own."""
+
+    make_model: Callable[..., nn.Module]
+    training: Callable[..., TileTraining]
+    predict: Callable[..., Iterator[Pixels]]
+
+
+OURS = Network(make_segmenter, TileTraining, predict)
+
+
 def fit_and_predict(
     loaded: LoadedModel,
     data: SegmentationData,
@@ -155,6 +174,7 @@ def fit_and_predict(
     checkpoint: Path | None = None,
     key: str = "",
     progress: Progress = silent,
+    network: Network = OURS,
 ) -> Outcome:
     """Learns from the training part and gives every test image a mask."""
     device = device or torch.device("cpu")
@@ -173,22 +193,17 @@ def fit_and_predict(
     if not loaded.trainable:
         return _control(loaded, data, tiles, masks, twin=twin, seed=seed, progress=progress)
     to_input = input_path(loaded, settings.normalisation)
-    model = Segmenter(
-        cast(Encoder, loaded.encoder),
-        len(data.classes),
-        blocks=settings.decoder_blocks,
-        dropout=settings.decoder_dropout,
-        seed=seed,
-    ).to(device)
+    made = network.make_model(cast(Encoder, loaded.encoder), len(data.classes), settings, seed=seed)
+    model = cast(Segmenter, made.to(device))
     optimiser = build_optimiser(
         model,
         settings.training.optimiser,
         layer_id=model.layer_id,
-        layer_count=model.encoder.layer_count,
+        layer_count=model.layer_count,
         positions=model.no_weight_decay(),
     )
     history = train(
-        TileTraining(model, to_input, settings, tiles, masks, seed=seed, device=device),
+        network.training(model, to_input, settings, tiles, masks, seed=seed, device=device),
         optimiser,
         settings.training,
         seed=seed,
@@ -198,7 +213,7 @@ def fit_and_predict(
         progress=progress,
     )
     precision = resolve_precision(settings.training.precision, device)
-    answers = predict(model, to_input, tiles_of(data.test), data.test, tiling, device, precision)
+    answers = network.predict(model, to_input, tiles_of(data.test), data.test, tiling, device, precision)
     return Outcome(
         predictions=_rows(data, answers),
         losses=history.losses,
@@ -250,7 +265,7 @@ def _control(
     read = noise_of(seed) if twin == "noise_images" else partial(read_pixels, data.index)
     rows = _rows(data, (segmenter.predict([_grey(read(entry))])[0] for entry in data.test))
     progress(2, 2, "predicted")
-    return Outcome(rows, [], (len(feature_names()) + 1) * len(data.classes), "fp32", 0.0, None, _remarks(data, loaded))
+    return Outcome(rows, [], segmenter.parameters, "fp32", 0.0, None, _remarks(data, loaded))
 
 
 def _grey(pixels: Pixels) -> Pixels:

@@ -84,11 +84,16 @@ class Segmenter(nn.Module):
         logits: Tensor = self.decoder(features.tokens)
         return logits.view(len(logits), *features.grid, self.classes)
 
+    @property
+    def layer_count(self) -> int:
+        """Layers of the encoder."""
+        return self.encoder.layer_count
+
     def layer_id(self, name: str) -> int:
         """The encoder's own layers; the decoder comes after the last."""
         if name.startswith("encoder."):
             return self.encoder.layer_id(name.removeprefix("encoder."))
-        return self.encoder.layer_count + 1
+        return self.layer_count + 1
 
     def no_weight_decay(self) -> set[str]:
         """What the encoder exempts, and the class vectors."""

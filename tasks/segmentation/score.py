@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from foundation.errors import CheckError
 from results.record import Baselines, Metric
+from tasks.answer_rows import answers_by_image
 from tasks.baselines.majority import one_class_everywhere, segmentation_chance
 from tasks.metrics.segmentation import NO_PIXELS, Confusion
 from tasks.metrics.segmentation import score as score_pixels
@@ -26,7 +25,7 @@ def score(predictions: Sequence[Row], truth: Row) -> Scored:
     """
     classes = list(truth["classes"])
     units = _units(truth)
-    answers = _answers(predictions, truth)
+    answers = answers_by_image(predictions, {row["image_id"] for row in truth["test"]}, "mask")
     labels: list[Mask] = []
     confusion = Confusion(len(classes))
     for rows in units.values():
@@ -81,20 +80,6 @@ def _units(truth: Row) -> dict[str, list[Row]]:
     for row in truth["test"]:
         units.setdefault(row["unit"], []).append(row)
     return units
-
-
-def _answers(predictions: Sequence[Row], truth: Row) -> dict[Any, Any]:
-    answers = {row.get("image_id"): row.get("mask") for row in predictions}
-    asked = {row["image_id"] for row in truth["test"]}
-    if len(answers) != len(predictions):
-        raise CheckError("an image is answered twice", way_out="one line per test image")
-    if set(answers) != asked:
-        odd = sorted(set(answers) ^ asked, key=str)
-        raise CheckError(
-            f"predictions and truth name different images, {len(odd)} in all, e.g. {odd[0]}",
-            way_out="predict exactly the test images of the truth file",
-        )
-    return answers
 
 
 def _with_units(metric: Metric, images: int) -> Metric:

@@ -59,6 +59,16 @@ class Tiling:
         tiles = [padded[y : y + self.side, x : x + self.side] for y in rows for x in columns]
         return np.stack(tiles)
 
+    def joined(self, tiles: Pixels, height: int, width: int) -> Pixels:
+        """The image of that size, filled up to whole tiles, that the tiles of `cut` were cut from."""
+        rows, columns = self.starts(height), self.starts(width)
+        shape = (rows[-1] + self.side, columns[-1] + self.side, *tiles.shape[3:])
+        whole = np.empty(shape, dtype=np.uint8)
+        corners = [(y, x) for y in rows for x in columns]
+        for (y, x), tile in zip(corners, tiles, strict=True):
+            whole[y : y + self.side, x : x + self.side] = tile
+        return whole
+
 
 class TileSet(NamedTuple):
     """The tiles of many images, one after the other."""

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import CheckError
-from harness.audit import compared
+from harness.audit import audit_dataset, compared, verify_all
+from harness.request import RunRequest
 from results.record import Metric
+from tasks.protocol import load_profile
 from tests.harness.conftest import Harness
 
 
@@ -68,12 +70,18 @@ def test_audit_refuses_what_it_cannot_do(harness: Harness, tiny_root: Path) -> N
     place = ("--data-root", tiny_root)
     assert harness("data", "audit", "sar_acd", *place, "--emit", "d.txt").returncode == 2
     assert harness("data", "audit", "sar_acd", *place, "--kinds", "nearly", "--emit", "d.json").returncode == 2
+    for kinds in ("nearly", "exact,nearly", ","):
+        refused = harness("data", "audit", "sar_acd", *place, "--kinds", kinds)
+        assert refused.returncode == 2 and "not kinds of links" in refused.stderr
     assert harness("data", "audit", "all", *place).returncode == 2
+    assert harness("data", "audit", "sar_acd", "--world", "huge").returncode == 2
     assert harness("data", "audit", "fusar_map", *place).returncode == 3
 
 
 @pytest.mark.slow  # fits two classifiers
-def test_the_score_difference_is_printed_with_its_interval(harness: Harness, doubled: Path) -> None:
+def test_the_score_difference_is_printed_with_its_interval_and_stays_out_of_the_results(
+    harness: Harness, doubled: Path, tmp_path: Path
+) -> None:
     done = harness(
         *("data", "audit", "sar_acd", "--data-root", doubled, "--kinds", "exact", "--json"),
         *("--score-difference", "simple-features", "--jobs", "1"),
@@ -82,6 +90,34 @@ def test_the_score_difference_is_printed_with_its_interval(harness: Harness, dou
     (found,) = json.loads(done.stdout)["score_differences"]
     assert found["metric"] == "top1" and found["low"] <= found["difference"] <= found["high"]
     assert found["difference"] == pytest.approx(found["disjoint"] - found["usual"])
+    # The trial is no part of the results: tables and submissions are made of what lies in `runs`.
+    assert not (tmp_path / "runs" / "cells").exists() and not (tmp_path / "runs" / "reports").exists()
+    assert harness("report").returncode == 3
+    split = tmp_path / "runs" / "audit" / "sar_acd" / "disjoint.json"
+    own = ("run", "-m", "simple-features", "-t", "sar_acd", "--data-root", doubled, "--split-file", split)
+    done = harness(*own)
+    assert done.returncode == 0 and f"{json.loads(split.read_text())['split_hash'][:12]}" in done.stdout, done.stderr
+    assert (tmp_path / "runs" / "reports" / "table4-mini-own-split.md").is_file()
+    assert harness("report").returncode == 3  # not of the usual split
+
+
+def test_parts_are_in_the_ratio_of_the_profile(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = load_profile("mini").model_copy(
+        update={"split": load_profile("mini").split.model_copy(update={"ratio": (1, 1)})}
+    )
+    monkeypatch.setattr("harness.audit.load_profile", lambda name: half if name == "mini" else load_profile(name))
+    request = RunRequest(data_root=tiny_root, tasks="sar_acd", allow_bad=True)
+    assert len(audit_dataset("sar_acd", request).audit.split.test) == 30
+    ((found,), _) = verify_all(["sar_acd"], request)
+    assert (found.train, found.test) == (30, 30)
+    paper = request.model_copy(update={"profile": "paper"})
+    assert len(audit_dataset("sar_acd", paper).audit.split.test) == 12
+
+
+def test_the_sizes_of_both_splits_are_printed(harness: Harness, doubled: Path) -> None:
+    arguments = ("data", "audit", "sar_acd", "--data-root", doubled, "--kinds", "exact", "--emit", "d.json")
+    assert "the usual split has 56 and 14" in harness(*arguments).stdout
+    assert json.loads(harness(*arguments, "--json").stdout)["emitted"]["usual_train"] == 56
 
 
 def test_the_interval_of_a_difference_squares_and_adds() -> None:

@@ -112,7 +112,7 @@ def test_the_same_command_twice_gives_the_same_bytes(
         (["run", "--split", "fusar_map="], 2, "--split [DATA SET=]VALUE"),
         (["run", "--voc-origin", "2"], 2, "0 or 1"),
         (["run", "-m", "remoteclip-vit-b-32"], 3, "RemoteCLIP-ViT-B-32.pt"),
-        (["run", "-t", "detection"], 3, "not built yet"),
+        (["run", "-t", "caption"], 3, "not built yet"),
         (["run", "--data-root", "/nonexistent/place"], 2, "not a folder"),
         (["run", "-m", "mine=absent.pth:vit_base_patch16_224", "-t", "sar_acd"], 3, "absent.pth"),
         (["report", "--out", "nowhere"], 3, "harness run"),
@@ -285,7 +285,7 @@ def test_a_damaged_record_is_listed_and_computed_anew(harness: Harness, tiny_roo
 
 
 def test_a_request_that_computes_nothing_fails_with_json_too(harness: Harness) -> None:
-    assert harness("run", "-t", "detection", "--json").returncode == 3
+    assert harness("run", "-t", "caption", "--json").returncode == 3
 
 
 def test_other_labels_on_the_same_images_are_other_data(harness: Harness, tmp_path: Path) -> None:
@@ -305,3 +305,23 @@ def test_a_limit_takes_part_in_the_split_and_is_kept_out_of_reports(harness: Har
     )
     assert limited.returncode == 0, limited.stderr
     assert harness("report").returncode == 3
+
+
+def test_a_setting_by_hand_is_told_and_keeps_out_of_the_real_table(
+    harness: Harness, tiny_root: Path, tmp_path: Path
+) -> None:
+    arguments = ("run", "-m", "simple-features", "-t", "sar_acd", "--data-root", tiny_root)
+    usual = harness(*arguments)
+    assert usual.returncode == 0, usual.stderr
+    by_hand = harness(*arguments, "--set", "classification.label_smoothing=0.2")
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert "classification.label_smoothing=0.2 by hand" in by_hand.stdout
+    assert (tmp_path / "runs/reports/table4-mini-by-hand.md").is_file()
+    report = harness("report")
+    assert report.returncode == 0, report.stderr
+    assert "by hand" not in report.stdout
+
+
+def test_a_setting_that_does_not_exist_is_refused(harness: Harness, tiny_root: Path) -> None:
+    done = harness("run", "-t", "sar_acd", "--data-root", tiny_root, "--set", "classification.epochs=3")
+    assert done.returncode == 2 and "classification.epochs=3" in done.stderr and "Traceback" not in done.stderr

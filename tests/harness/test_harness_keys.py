@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from harness.keys import HOME, SCORING_SOURCES, TASK_SOURCES, _expand, key_parts
 from harness.request import RunRequest
 from results.record import CellId
 from tasks.protocol import ClassificationSettings, task_settings
+from tests.import_closure import imported_from
 
 CELL = CellId(task="classification", dataset="sar_acd", model="random-mini", profile="mini", seed=0)
 CARD = catalog()["random-mini"]
@@ -265,30 +265,3 @@ def test_every_source_that_scores_is_keyed_by_predictions_or_by_scores(task: str
     harmless = HARMLESS | HARMLESS_BESIDES[task]
     assert imported_from(f"tasks/{task}/score.py") - scoring - keyed_sources(task) - (harmless - scoring) == set()
     assert not scoring & keyed_sources(task), "predictions do not change when only scores do"
-
-
-def imported_from(start: str) -> set[str]:
-    """Sources of this project that a source imports, directly or not, inside functions too."""
-    waiting, seen = [HOME / start], set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                place = HOME.joinpath(*name.split("."))
-                for candidate in (place.with_suffix(".py"), place / "__init__.py"):
-                    if candidate.is_file():
-                        waiting.append(candidate)
-                        waiting += [
-                            parent / "__init__.py"
-                            for parent in candidate.parents
-                            if parent != HOME and HOME in parent.parents and (parent / "__init__.py").is_file()
-                        ]
-    return {path.relative_to(HOME).as_posix() for path in seen}

@@ -105,6 +105,20 @@ def test_records_come_by_cell_and_the_newest_supersedes(store: Store, make_recor
     ]
 
 
+@pytest.mark.parametrize("choice", [{"split_sha256": "ab" * 8}, {"group_near_duplicates": "yes"}])
+def test_a_record_of_a_split_of_its_own_is_no_whole_record(
+    store: Store, make_record: MakeRecord, choice: dict[str, str]
+) -> None:
+    usual = make_record(finished="2026-01-01T00:00:00+00:00")
+    own = make_record(split_hash="6" * 64, settings={"other": 1}, finished="2026-01-02T00:00:00+00:00")
+    own = own.model_copy(update={"data": own.data.model_copy(update={"choices": {"split": "1:1", **choice}})})
+    store.write(own)
+    assert store.whole_records() == []
+    store.write(usual)
+    assert [found.record.key for found in store.whole_records()] == [usual.key]
+    assert len(store.records()) == 2
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"schema_version": 1, "key": 3}'])
 def test_a_damaged_record_is_named_with_its_way_out_and_stops_nothing(
     store: Store, make_record: MakeRecord, damage: bytes

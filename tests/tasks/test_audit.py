@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 from foundation.errors import MissingError, UsageError
 from tasks.classification.data import build
 from tasks.datasets import DataOptions, DatasetIndex, DataSource, read_index
-from tasks.datasets.audit import KINDS, Link, Links, audit, disjoint, find_links, split_reasons
+from tasks.datasets.audit import KINDS, Link, Links, _alike_by_hash, audit, counted, disjoint, find_links, split_reasons
 from tasks.datasets.division import divide
 from tasks.datasets.footprints import Footprint, footprints, of_name, overlaps
 from tasks.datasets.linked import grouped, identical_images, joined
 from tasks.datasets.options import data_options
 from tasks.datasets.records import ImageEntry
-from tasks.datasets.split_files import read_split_file, with_parts, write_split_file
+from tasks.datasets.split_files import SplitFile, read_split_file, with_parts, write_split_file
 from tasks.splits import Split
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -73,6 +74,94 @@ def test_only_the_kinds_that_are_named_hold_images_together(copied: DatasetIndex
         disjoint(copied, Links((), ()), ("nearly",))
 
 
+def _with_official_parts(index: DatasetIndex) -> DatasetIndex:
+    """Even numbers train, 1, 5 and 9 validate and 3, 7 and 11 test; the copies of 2 and 4 test as well."""
+    images = []
+    for image in index.images:
+        number, copy = int(image.image_id[4:6]), image.image_id[6] == "b"
+        tests = number % 4 == 3 or (copy and number in (2, 4))
+        images.append(image._replace(part="test" if tests else "val" if number % 2 else "train"))
+    return replace(index, images=tuple(images), pool=("train",))
+
+
+def test_an_official_test_part_stays_and_only_what_is_linked_to_it_leaves_the_training_part(
+    copied: DatasetIndex,
+) -> None:
+    index = _with_official_parts(copied)
+    usual = divide(index)
+    links = find_links(index)
+    joined_images, parts = disjoint(index, links)
+    assert parts.test == usual.test and len(parts.test) == 16
+    gone = {"one/02a.png", "one/04a.png", "two/02a.png", "two/04a.png"}
+    assert set(usual.train) - set(parts.train) == gone and len(parts.train) == 16  # nothing that validates comes in
+    assert not audit(joined_images, parts).across and len(audit(index, usual).across) == 4
+    assert "official test part" in split_reasons(joined_images, links, KINDS)["rule"]
+    as_run = divide(with_parts(index, SplitFile(parts, "")))
+    assert (as_run.train, as_run.test) == (parts.train, parts.test)
+
+
+def test_a_training_part_that_is_linked_as_a_whole_is_refused(copied: DatasetIndex) -> None:
+    index = _with_official_parts(copied)
+    everything = Links((), (tuple(image.image_id for image in index.images),))
+    with pytest.raises(MissingError, match="every training image"):
+        disjoint(index, everything, ("scene",))
+
+
+def _hashed(hashes: list[int]) -> DatasetIndex:
+    images = tuple(_entry(f"{place:05d}")._replace(difference_hash=value) for place, value in enumerate(hashes))
+    return DatasetIndex("fusar_air", Path(), "folders", ("a", "b"), images, (), "")
+
+
+def test_the_nearest_pairs_by_hash_are_those_of_every_pair_looked_at() -> None:
+    rng = np.random.default_rng(1)
+    for spread in (1, 3, 6, 9):  # from nearly every pair to few
+        hashes = [int(value) for value in rng.integers(0, 2**spread, 40)]
+        every = sorted(
+            ((hashes[first] ^ hashes[second]).bit_count(), first, second)
+            for first in range(40)
+            for second in range(first + 1, 40)
+        )
+        near = [(first, second) for bits, first, second in every if bits <= 4][:160]
+        assert _alike_by_hash(_hashed(hashes)) == near
+
+
+def test_equal_hashes_cost_no_memory_that_grows_with_their_square() -> None:
+    index = _hashed([7] * 2000)
+    tracemalloc.start()
+    found = _alike_by_hash(index)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 8000 and found[0] == (0, 1)
+    assert peak < 4e6  # two million pairs would take hundreds of megabytes
+
+
+def test_identical_images_do_not_crowd_out_those_that_are_nearly_alike() -> None:
+    index = _hashed([7] * 100 + [8, 9])
+    same = tuple(image._replace(pixel_hash="empty") for image in index.images[:100])
+    assert _alike_by_hash(replace(index, images=(*same, *index.images[100:])))[0] == (100, 101)
+
+
+def test_many_identical_images_are_counted_by_pairs_and_kept_as_a_group() -> None:
+    images = tuple(_entry(f"{place:05d}")._replace(pixel_hash="empty") for place in range(3000))
+    index = replace(_hashed([]), images=images)
+    split = Split(tuple(image.image_id for image in images[1000:]), tuple(image.image_id for image in images[:1000]))
+    links = Links((), (), tuple(identical_images(index)))
+    tracemalloc.start()
+    found = counted(index, split, links)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    exact = next(kind for kind in found.counts if kind.kind == "exact")
+    assert exact.pairs == 3000 * 2999 // 2 and exact.across == 1000 * 2000 and exact.test_images == 1000
+    assert found.touched == 1000 == len(found.across) and found.across[0] == Link("exact", "00000", "01000", 1.0)
+    assert peak < 4e6
+    together, _ = disjoint(replace(index, images=(*images, *_others())), links, ("exact",))
+    assert len({image.unit for image in together.images if image.pixel_hash == "empty"}) == 1
+
+
+def _others() -> list[ImageEntry]:
+    return [_entry(f"other {number}") for number in range(1000)]
+
+
 def test_near_duplicates_are_grouped_when_asked_for(copied: DatasetIndex) -> None:
     index = read_index(DataSource("fusar_air", copied.root), DataOptions(group_near_duplicates=True))
     assert ("group_near_duplicates", "yes") in index.choices
@@ -103,6 +192,8 @@ def test_a_split_file_that_was_changed_or_is_of_other_data_is_refused(copied: Da
         read_split_file(path, replace(copied, dataset="sar_acd"))
     with pytest.raises(UsageError, match="are not in fusar_air"):
         read_split_file(path, replace(copied, images=copied.images[1:]))
+    with pytest.raises(UsageError, match="made of other data"):
+        read_split_file(path, replace(copied, data_hash="0" * 64))
     train.write_text(train.read_text() + "x\n")
     with pytest.raises(MissingError, match="changed"):
         read_split_file(path, copied)
@@ -111,7 +202,7 @@ def test_a_split_file_that_was_changed_or_is_of_other_data_is_refused(copied: Da
         read_split_file(path, copied)
     twice = Split((*parts.train, parts.test[0]), parts.test)
     with pytest.raises(MissingError, match="twice"):
-        read_split_file(write_split_file(tmp_path / "e.json", copied.dataset, "", twice, {})[0], copied)
+        read_split_file(write_split_file(tmp_path / "e.json", copied.dataset, copied.data_hash, twice, {})[0], copied)
     for content in ("", "[]", '{"format": 1}', '{"format": 9}'):
         path.write_text(content)
         with pytest.raises(MissingError):
@@ -121,7 +212,7 @@ def test_a_split_file_that_was_changed_or_is_of_other_data_is_refused(copied: Da
 def test_images_in_neither_list_take_no_part(copied: DatasetIndex, tmp_path: Path) -> None:
     parts = divide(copied)
     fewer = Split(parts.train[1:], parts.test)
-    path, *_ = write_split_file(tmp_path / "d.json", copied.dataset, "", fewer, {})
+    path, *_ = write_split_file(tmp_path / "d.json", copied.dataset, copied.data_hash, fewer, {})
     used = build(with_parts(copied, read_split_file(path, copied))).split
     assert set(used.train) == set(fewer.train)
 

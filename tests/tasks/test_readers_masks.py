@@ -239,7 +239,7 @@ def test_each_polarisation_is_an_image_with_the_shared_mask(places: Path) -> Non
     assert len(index.images) == 24 == index.masks and {image.band for image in index.images} == set(BANDS)
     assert len({image.mask for image in index.images}) == 6 == len({image.group for image in index.images})
     assert index.images[0].dtype == "uint16" and not index.bad
-    assert dict(index.choices) == {"label_map": "polsar6", "polarisation": "each", "split": "protocol"}
+    assert dict(index.choices) == {"label_map": "polsar6", "polarisation": "each"}
 
 
 def test_ids_follow_the_order_of_the_specification_and_black_is_ignored(places: Path) -> None:

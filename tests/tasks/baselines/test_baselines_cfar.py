@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from foundation.errors import CheckError
 from tasks.baselines.cfar import CfarDetector, Labelled, _first_on_each, averaged, contrast, cut_out, labelled, spots
+from tasks.baselines.features import simple_features
 from tasks.metrics.detection import Box, Detection, DetectionScores, score
 
 Image = NDArray[np.uint8]
@@ -129,8 +130,14 @@ def test_large_targets_are_looked_for_in_averaged_images() -> None:
 
 def test_without_a_training_box_nothing_is_found() -> None:
     detector = CfarDetector([TRAIN[0][0]], [labelled([])], classes=3)
-    assert detector.settings is None
+    assert detector.settings is None and detector.parameters == 0
     assert [len(found.boxes) for found in detector.predict([TRAIN[1][0]])] == [0]
+
+
+def test_what_was_chosen_for_it_is_counted() -> None:
+    one, several = fitted(TRAIN[:4]), fitted(TRAIN[:4], classes=2)
+    assert one.parameters == 9  # pool, two sides of the ring, threshold, gap, margin, two sizes, kind of contrast
+    assert several.parameters == 9 + len(simple_features([TRAIN[0][0]])[0]) + 1
 
 
 def test_one_box_in_the_last_of_many_large_images_is_enough() -> None:

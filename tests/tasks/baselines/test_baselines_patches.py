@@ -90,7 +90,13 @@ def test_every_pixel_gets_a_class_whatever_the_size(shape: tuple[int, int]) -> N
 def test_training_masks_of_one_class_are_answered_with_it() -> None:
     images = [image for image, _ in TRAIN[:2]]
     model = PatchSegmenter(images, [np.full(image.shape, 1, np.uint8) for image in images], classes=CLASSES)
-    assert set(np.unique(model.predict(images)[0])) == {1}
+    assert set(np.unique(model.predict(images)[0])) == {1} and model.parameters == 0
+
+
+def test_its_parameters_are_those_of_the_linear_classifier() -> None:
+    images, masks = [image for image, _ in TRAIN[:4]], [mask for _, mask in TRAIN[:4]]
+    model = PatchSegmenter(images, masks, classes=CLASSES)
+    assert model.parameters == (len(feature_names()) + 1) * CLASSES
 
 
 def test_training_masks_without_labels_are_refused() -> None:

@@ -13,6 +13,7 @@ from tasks.detection import control
 from tasks.detection.control import evenly, threshold_answers, threshold_boxes, whose_boxes
 from tasks.detection.data import DetectionData, build, truth_of
 from tasks.detection.score import score
+from tests.import_closure import HOME, imported_from
 from tests.tasks.detection.conftest import MakeSettings, WriteScenes
 from tests.tasks.detection.pictures import Picture, random_pictures
 
@@ -108,6 +109,23 @@ def test_the_file_names_nothing_of_where_the_data_lie(data: DetectionData) -> No
     threshold_boxes(data)
     (kept,) = (cache_root() / "threshold").glob("*.json")
     assert str(Path(data.index.root)) not in kept.read_text()
+
+
+def test_its_detections_are_made_again_when_the_code_behind_them_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Path] = []
+
+    def noted(sources: list[Path]) -> str:
+        listed.extend(sources)
+        return ""
+
+    monkeypatch.setattr(control, "hash_sources", noted)
+    control._made_by.__wrapped__()
+    names = {path.relative_to(HOME).as_posix() for path in listed}
+    reached = imported_from("tasks/baselines/cfar.py") | imported_from("tasks/detection/answers.py")
+    harmless = {path for path in reached if path.startswith("foundation/") or path.endswith("__init__.py")}
+    # What an adapter looks like to those who call it: types.
+    assert reached - harmless - {"adapters/card.py", "adapters/interface.py"} <= names
+    assert names - {"tasks/detection/control.py"} <= reached, "the list names some that are not used"
 
 
 def test_small_images_without_targets_are_answered_like_all_others(

@@ -249,6 +249,7 @@ def test_hand_made_features_are_answered_for_by_the_threshold_detector(
     outcome = fit_and_predict(loaded, data, tiny_settings(), seed=0)
     truth = truth_of(data)
     assert outcome.predictions == truth["threshold"] and outcome.losses == []
+    assert outcome.parameters == 9  # the settings of the threshold detector; there is one class
     found = score(outcome.predictions, truth)
     assert found["metrics"]["ap50"].value == found["baselines"].majority["ap50"]
 

@@ -183,6 +183,28 @@ def test_the_mean_of_a_curve_is_the_average_precision() -> None:
                 assert curve is None or float(np.mean(curve)) == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_curve_is_drawn_of_the_detections_that_are_scored() -> None:
+    # Without a finite score a detection is no detection; in any order it must not get between the others.
+    truth = _truth()
+    rows = _perfect(truth)
+    rows[0]["boxes"][:0] = [[20, 0, 5, 5, 0, float("nan")]] * 3
+    rows[1]["boxes"].append([0, 0, float("inf"), 5, 0, 0.95])
+    found = score(rows, truth)["details"]
+    for name in ("cargo", "tanker"):
+        assert float(np.mean(found["precision_at_recall"][name])) == pytest.approx(found["per_class"][name]["ap50"])
+    assert found["per_class"]["cargo"]["ap50"] < 100  # the impossible box is wrong, and surest
+
+
+@pytest.mark.parametrize("side", [1e6, 1e160, 1.7e308])
+def test_a_box_larger_than_any_image_is_wrong_and_not_ignored(side: float) -> None:
+    truth = _truth()
+    rows = _perfect(truth)
+    rows[2]["boxes"] = [[0, 0, side, side, 0, 0.95]]
+    found = score(rows, truth)
+    assert found["details"]["per_class"]["cargo"]["ap50"] == pytest.approx(100 * 2 / 3)
+    assert found["warnings"] == ["1 detections with an impossible box count as false positives"]
+
+
 def test_the_order_of_the_lines_is_of_no_consequence() -> None:
     truth, rows = _random_case(3)
     assert score(rows[::-1], truth) == score(rows, truth)

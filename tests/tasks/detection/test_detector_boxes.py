@@ -76,7 +76,8 @@ def test_deltas_are_those_of_torchvision_and_lead_back(scale: tuple[float, float
 def test_matching_a_batch_is_matching_each_image(counts: list[int], seed: int, low_quality: bool) -> None:
     targets = random_targets(counts, seed)
     candidates = random_boxes(80, seed + 100)
-    found = match(candidates, padded(targets, CPU), positive_iou=0.6, negative_iou=0.3, low_quality=low_quality)
+    least = 0.0 if low_quality else None
+    found = match(candidates, padded(targets, CPU), positive_iou=0.6, negative_iou=0.3, low_quality_iou=least)
     matcher = Matcher(0.6, 0.3, allow_low_quality_matches=low_quality)
     for image, target in enumerate(targets):
         if not len(target.labels):
@@ -95,9 +96,27 @@ def test_matching_a_batch_is_matching_each_image(counts: list[int], seed: int, l
 
 def test_a_target_that_nothing_overlaps_makes_nothing_positive() -> None:
     target = Targets(torch.tensor([[500.0, 500.0, 510.0, 510.0]]), torch.tensor([0]))
-    found = match(random_boxes(20, 0), padded([target], CPU), positive_iou=0.7, negative_iou=0.3, low_quality=True)
+    found = match(random_boxes(20, 0), padded([target], CPU), positive_iou=0.7, negative_iou=0.3, low_quality_iou=0.0)
     assert not found.positive.any()
     assert found.negative.all()
+
+
+def test_a_nearest_candidate_counts_from_the_overlap_that_the_protocol_says() -> None:
+    # Three targets of 8 x 8, and one candidate that covers each by a quarter, by a third and a bit, and by all.
+    boxes = torch.tensor([[0.0, 0, 8, 8], [20, 0, 28, 8], [40, 0, 48, 8]])
+    candidates = torch.tensor([[0.0, 0, 8, 2], [20, 0, 28, 3], [40, 0, 48, 8]])
+    target = padded([Targets(boxes, torch.tensor([0, 1, 2]))], CPU)
+    positive = {
+        least: match(candidates, target, positive_iou=0.7, negative_iou=0.2, low_quality_iou=least).positive[0].tolist()
+        for least in (None, 0.0, 0.25, 0.3, 0.5)
+    }
+    assert positive == {
+        None: [False, False, True],
+        0.0: [True, True, True],
+        0.25: [True, True, True],  # the bound itself counts
+        0.3: [False, True, True],
+        0.5: [False, False, True],
+    }
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,6 +168,44 @@ def test_suppressing_a_batch_is_suppressing_each_image(seed: int, images: int, l
         (mine,) = (flat.image == image).nonzero(as_tuple=True)
         expected = mine[batched_nms(flat.boxes[mine], flat.scores[mine], flat.group[mine], 0.3)][:limit]
         assert torch.equal(kept.places[image][kept.valid[image]], expected)
+
+
+def clustered(images: int, pairs: int, *, classes: int, side: float = 800.0) -> Candidates:
+    """Pairs of boxes that overlap by one half, give or take some thousandths of a pixel; scores with many ties."""
+    generator = torch.Generator().manual_seed(17)
+    corners = torch.rand(images * pairs, 1, 2, generator=generator) * (side - 50)
+    corners = corners.expand(-1, 2, -1).clone()
+    corners[:, 1, 0] += 10 + 0.005 * torch.randn(images * pairs, generator=generator)
+    labels = torch.randint(classes, (images * pairs,), generator=generator)
+    return Candidates(
+        torch.cat([corners, corners + 30], dim=2).reshape(-1, 4),
+        torch.randint(1, 50, (2 * images * pairs,), generator=generator) / 50,
+        torch.arange(images).repeat_interleave(2 * pairs),
+        labels.repeat_interleave(2),
+    )
+
+
+@pytest.mark.parametrize("pairs", [30, 200], ids=["all at once", "so many that torchvision goes group by group"])
+def test_what_is_found_in_an_image_does_not_depend_on_the_rest_of_the_batch(pairs: int) -> None:
+    images, classes = 16, 7
+    flat = clustered(images, pairs, classes=classes)
+    together = surest(flat, images=images, groups=classes, overlap=0.5, limit=400)
+    for image in range(images):
+        (mine,) = (flat.image == image).nonzero(as_tuple=True)
+        one = Candidates(flat.boxes[mine], flat.scores[mine], torch.zeros_like(mine), flat.group[mine])
+        alone = surest(one, images=1, groups=classes, overlap=0.5, limit=400)
+        assert torch.equal(together.places[image][together.valid[image]], mine[alone.places[0][alone.valid[0]]])
+
+
+def test_suppression_in_single_precision_would_depend_on_the_batch() -> None:
+    """The boxes above are such that the place in the batch would decide: the test can fail."""
+    flat = clustered(16, 30, classes=7)
+    kept = set(batched_nms(flat.boxes, flat.scores, flat.image * 7 + flat.group, 0.5).tolist())
+    alone: set[int] = set()
+    for image in range(16):
+        (mine,) = (flat.image == image).nonzero(as_tuple=True)
+        alone |= set(mine[batched_nms(flat.boxes[mine], flat.scores[mine], flat.group[mine], 0.5)].tolist())
+    assert kept != alone
 
 
 def test_anchors_stand_where_the_formula_says() -> None:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.encoder import build_vit
 from adapters.interface import LoadedModel
 from adapters.load import load
 from adapters.registry import catalog
 from foundation.errors import MissingError, UsageError
-from tasks.datasets import DatasetIndex
+from tasks.datasets import DataOptions, DatasetIndex, DataSource, read_index
 from tasks.detection import data as boxes
 from tasks.detection import fit as our_boxes
 from tasks.detection.score import score as score_boxes
@@ -29,23 +30,27 @@ from tasks.segmentation import data as masks
 from tasks.segmentation import fit as our_masks
 from tasks.segmentation.score import score as score_masks
 from tasks.task import Outcome
+from tests.tasks.openmmlab.conftest import ARCHITECTURE, SIDE, WriteImage, half_and_half
 
 MakeModel = Callable[[int], LoadedModel]
 Fit = Callable[..., Outcome]
 SEEDS = (0, 1, 2)
 ROUNDING = 3.0
 """Points that scores of eight images or fewer may differ by when the seeds happen to agree to the last digit."""
+LARGEST_SPREAD = 15.0
+"""Points between the seeds of one implementation; among scores that lie further apart nothing would stand out."""
 
 
-def _within_the_spread(ours: list[float], theirs: list[float]) -> bool:
-    """Means no further apart than the scores of one implementation are among themselves."""
+def _agree(ours: list[float], theirs: list[float]) -> bool:
+    """Means no further apart than the scores of one implementation are among themselves, and these not far apart."""
     spread = max(max(scores) - min(scores) for scores in (ours, theirs))
-    return abs(float(np.mean(ours)) - float(np.mean(theirs))) <= spread + ROUNDING
+    return spread <= LARGEST_SPREAD and abs(float(np.mean(ours)) - float(np.mean(theirs))) <= spread + ROUNDING
 
 
 def test_the_comparison_tells_two_implementations_apart() -> None:
-    assert _within_the_spread([80.0, 84.0, 82.0], [81.0, 85.0, 86.0])
-    assert not _within_the_spread([80.0, 84.0, 82.0], [70.0, 74.0, 72.0])
+    assert _agree([80.0, 84.0, 82.0], [81.0, 85.0, 86.0])
+    assert not _agree([80.0, 84.0, 82.0], [70.0, 74.0, 72.0])
+    assert not _agree([80.0, 84.0, 20.0], [81.0, 85.0, 86.0])
 
 
 @pytest.mark.slow
@@ -53,7 +58,7 @@ def test_the_comparison_tells_two_implementations_apart() -> None:
 def test_detectors_agree_within_the_spread_of_the_seeds(
     tiny_model: MakeModel, ship_index: DatasetIndex, detection_settings: Callable[..., DetectionSettings]
 ) -> None:
-    settings = detection_settings(15)
+    settings = detection_settings(10)
     data = boxes.build(ship_index, settings)
     truth = boxes.truth_of(data)
 
@@ -67,8 +72,8 @@ def test_detectors_agree_within_the_spread_of_the_seeds(
         ]
 
     ours, theirs = scores(our_boxes.fit_and_predict), scores(fit_and_predict_boxes)
-    assert min(float(np.mean(ours)), float(np.mean(theirs))) > 40, (ours, theirs)
-    assert _within_the_spread(ours, theirs), (ours, theirs)
+    assert 40 < min(float(np.mean(ours)), float(np.mean(theirs))) < 95, (ours, theirs)  # at 100 all would agree
+    assert _agree(ours, theirs), (ours, theirs)
 
 
 @pytest.mark.slow
@@ -80,16 +85,19 @@ def test_segmenters_agree_within_the_spread_of_the_seeds(
     data = masks.build(land_index, settings)
     truth = masks.truth_of(data)
 
-    def scores(fit: Fit) -> list[float]:
+    def scores(fit: Fit, **options: Any) -> list[float]:
         return [
-            score_masks(fit(tiny_model(seed), data, settings, seed=seed).predictions, truth)["metrics"]["miou"].value
+            score_masks(fit(tiny_model(seed), data, settings, seed=seed, **options).predictions, truth)["metrics"][
+                "miou"
+            ].value
             or 0.0
             for seed in SEEDS
         ]
 
     ours, theirs = scores(our_masks.fit_and_predict), scores(fit_and_predict_masks)
     assert min(float(np.mean(ours)), float(np.mean(theirs))) > 60, (ours, theirs)
-    assert _within_the_spread(ours, theirs), (ours, theirs)
+    assert _agree(ours, theirs), (ours, theirs)
+    assert not _agree(ours, scores(fit_and_predict_masks, twin="noise_images")), "the comparison sees nothing"
 
 
 @pytest.mark.usefixtures("openmmlab")
@@ -135,6 +143,40 @@ def test_a_run_that_is_taken_up_again_ends_where_an_unbroken_one_does(
     assert resumed.resumed_from_epoch == 1 and whole.resumed_from_epoch is None
     assert resumed.predictions == whole.predictions
     assert resumed.losses == whole.losses
+
+
+@pytest.mark.usefixtures("openmmlab")
+def test_turned_tiles_are_learnt_from(
+    tiny_model: MakeModel, land_index: DatasetIndex, segmentation_settings: Callable[..., SegmentationSettings]
+) -> None:
+    data = masks.build(land_index, segmentation_settings())
+    plain, turned = (
+        fit_and_predict_masks(tiny_model(0), data, segmentation_settings(4, augment=augment), seed=0)
+        for augment in (False, True)
+    )
+    assert turned.losses != plain.losses and turned.losses[-1] < turned.losses[0]
+
+
+@pytest.mark.usefixtures("openmmlab")
+def test_an_encoder_of_one_channel_sees_one_polarisation_and_their_segmenter_says_so(
+    tmp_path: Path, write_image: WriteImage, segmentation_settings: Callable[..., SegmentationSettings]
+) -> None:
+    for number in range(10):
+        grey, mask = half_and_half(number)
+        for band in ("HH", "HV", "VH", "VV"):
+            write_image(tmp_path / "train_set" / f"AIR-PolarSAR-Seg-{number}_{band}.tiff", grey.astype(np.uint16))
+        colours = np.array([(0, 0, 255), (0, 255, 0)], dtype=np.uint8)[mask % 2]
+        write_image(tmp_path / "train_set" / f"AIR-PolarSAR-Seg-{number}_gt.png", colours)
+    index = read_index(DataSource("air_polarsar_seg", tmp_path), DataOptions(polarisation="pseudo"))
+    data = masks.build(index, segmentation_settings(1))
+    architecture = ARCHITECTURE.model_copy(update={"in_channels": 1})
+    card = catalog()["random-mini"]
+    contract = load(card, image_size=SIDE, seed=0).contract
+    contract = contract.model_copy(update={"channels": 1, "mean": (0.5,), "std": (0.5,)})
+    loaded = LoadedModel(card, build_vit(architecture, image_size=SIDE, seed=0), contract)
+    for fit in (our_masks.fit_and_predict, fit_and_predict_masks):
+        outcome = fit(loaded, data, segmentation_settings(1), seed=0)
+        assert outcome.warnings == ["the model does not take three channels: of each composite it saw HH alone"]
 
 
 @pytest.mark.usefixtures("openmmlab")

@@ -99,6 +99,11 @@ def test_a_head_is_sixty_four_channels_wide_where_that_divides(width: int, heads
     assert heads_of(width) == heads and width % heads == 0
 
 
+def test_its_norms_have_the_epsilon_of_segmenter() -> None:
+    decoder = MaskDecoder(WIDTH, CLASSES, blocks=2, dropout=0.0, seed=0)
+    assert {module.eps for module in decoder.modules() if isinstance(module, nn.LayerNorm)} == {1e-5}
+
+
 def test_it_begins_as_segmenter_does_and_hangs_on_the_seed_alone() -> None:
     decoders = []
     for seed, elsewhere in ((0, 1), (0, 2), (1, 1)):

@@ -136,7 +136,7 @@ def test_missing_additional_and_repeated_answers_are_refused() -> None:
         (said[:2], "different images"),
         ([*said, {"image_id": "other", "mask": said[0]["mask"]}], "different images"),
         ([*said[:2], said[0]], "twice"),
-        ([*said[:2], {}], "different images"),
+        ([*said[:2], {}], "lacks image_id"),
     ):
         with pytest.raises(CheckError, match=words):
             score(answers, truth)

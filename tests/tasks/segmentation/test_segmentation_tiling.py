@@ -58,6 +58,14 @@ def test_what_lies_beyond_the_image_is_padding(height: int, width: int, grid: Ti
     assert np.array_equal(tiles == IGNORE, inside == 0)
 
 
+@given(sides, sides, grids())
+def test_the_tiles_of_an_image_go_together_again(height: int, width: int, grid: Tiling) -> None:
+    image = np.random.default_rng(height).integers(1, 256, (height, width, 3), dtype=np.uint8)
+    whole = grid.joined(grid.cut(image, 0), height, width)
+    assert np.array_equal(whole[:height, :width], image) and not whole[height:].any() and not whole[:, width:].any()
+    assert np.array_equal(grid.cut(whole, 0), grid.cut(image, 0))
+
+
 def test_an_image_smaller_than_a_tile_is_one_tile() -> None:
     tiles = Tiling(8, 8).cut(np.full((3, 5), 7, dtype=np.uint8), 0)
     assert tiles.shape == (1, 8, 8)
