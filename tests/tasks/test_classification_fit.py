@@ -39,6 +39,7 @@ def data(shape_index: DatasetIndex) -> ClassificationData:
 def _settings(epochs: int = 12, **changes: Any) -> ClassificationSettings:
     values = task_settings("mini", "classification").model_dump()
     values["image_size"] = SIZE
+    values["normalisation"] = {"source": "task", "mean": [127.5] * 3, "std": [127.5] * 3}
     values["horizontal_flip"] = 0.0
     values["crop"] = {"scale": (0.9, 1.0), "ratio": (0.9, 1.1)}
     values["training"].update(epochs=epochs, batch=16, micro_batch=16)
