@@ -69,9 +69,10 @@ class PlannedCell:
     def work(self) -> float:
         """How long it takes in relation to the others: pixels seen, or little for fixed features."""
         if self.settings is None or self.card.architecture is None or self.card.architecture.kind == "features":
-            return 200.0 + self.train_items
-        tokens = (self.settings.input_size / 64) ** 2
-        return 200.0 + self.train_items * self.settings.training.epochs * tokens
+            return 50.0 + 0.5 * self.train_items
+        pixels = (self.settings.input_size / 64) ** 2
+        heads = 3.0 if self.cell.task == "detection" else 1.0  # proposals and boxes take longer than the encoder
+        return 50.0 + self.train_items * self.settings.training.epochs * pixels * heads
 
 
 @dataclass(frozen=True)
