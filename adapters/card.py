@@ -98,8 +98,9 @@ class InputContract(_Data):
 class WeightSource(_Data):
     """Where the weights come from."""
 
-    kind: Literal["none", "random", "file", "timm", "hub", "url", "manual", "unreleased"] = Field(
-        description="none: has no weights; file: a path on this machine; manual: must be fetched by hand"
+    kind: Literal["none", "random", "file", "shipped", "timm", "hub", "url", "manual", "unreleased"] = Field(
+        description="none: has no weights; file: a path on this machine; shipped: in this package; manual: must be "
+        "fetched by hand"
     )
     hub_id: str | None = Field(default=None, description="repository on the Hugging Face hub")
     filename: str | None = Field(default=None, description="published file name")

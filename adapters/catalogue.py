@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adapters.card import Architecture, InputContract, ModelCard
+from adapters.shipped import zoo_card_files
 from foundation.errors import MissingError, UsageError
 from foundation.hashing import hash_sources
 
@@ -27,7 +28,8 @@ CATALOG_FILE = Path(__file__).with_name("catalog.toml")
 def load_model_file(path: Path) -> list[ModelCard]:
     """The cards of a TOML file with the same tables as `catalog.toml`.
 
-    `input = "clip"` may name an `[inputs]` table of the same file or one of the catalogue's.
+    `input = "clip"` may name an `[inputs]` table of the same file or one of the catalogue's. The path of a weight file
+    may be relative to the model file.
     """
     document = _read_toml(path)
     inputs = dict(_catalog_inputs()) | document.get("inputs", {})
@@ -39,8 +41,13 @@ def load_model_file(path: Path) -> list[ModelCard]:
 
 @cache
 def shipped_cards() -> tuple[ModelCard, ...]:
-    """The cards of `catalog.toml`, in the order of the paper's tables."""
-    return tuple(load_model_file(CATALOG_FILE))
+    """The cards of `catalog.toml`, in the order of the paper's tables; those of the zoo stand before random-mini."""
+    cards = load_model_file(CATALOG_FILE)
+    zoo = [card for path in zoo_card_files() for card in load_model_file(path)]
+    place = next((at for at, card in enumerate(cards) if card.backbone == "mini"), len(cards))
+    found = (*cards[:place], *zoo, *cards[place:])
+    require_unique(found, "the catalogue together with the zoo")
+    return found
 
 
 def common_input(name: str) -> InputContract:
@@ -117,7 +124,7 @@ def _cards(entries: list[Any], inputs: dict[str, Any], path: Path) -> list[Model
                 )
             entry = entry | {"input": inputs[contract]}
         try:
-            cards.append(with_code(ModelCard.model_validate(entry)))
+            cards.append(_beside(with_code(ModelCard.model_validate(entry)), path))
         except ValidationError as error:
             raise UsageError(
                 f"the model card is not valid: {_first_complaint(error)}",
@@ -126,6 +133,14 @@ def _cards(entries: list[Any], inputs: dict[str, Any], path: Path) -> list[Model
             ) from error
     require_unique(cards, str(path))
     return cards
+
+
+def _beside(card: ModelCard, model_file: Path) -> ModelCard:
+    """The card with the place of its weights where they lie beside the model file, so that both can be moved."""
+    source = card.weights
+    if source.kind != "file" or source.path is None or not (beside := model_file.parent / source.path).is_file():
+        return card
+    return card.model_copy(update={"weights": source.model_copy(update={"path": str(beside)})})
 
 
 def _first_complaint(error: ValidationError) -> str:

@@ -13,6 +13,7 @@ from adapters.card import ModelCard, WeightSource, WeightState
 from adapters.checkpoint_files import wanted_prefix
 from adapters.containers.shards import INDEX_SUFFIX, shards_of
 from adapters.layouts import LAYOUTS
+from adapters.shipped import shipped_file
 from foundation.cache import cache_root
 from foundation.errors import BenchError, UsageError
 
@@ -45,10 +46,12 @@ def weights_root_of(chosen: Path | None) -> Path:
 
 
 def weight_file(card: ModelCard, weights_root: Path | None) -> Path | None:
-    """The file that would be read: the user's own path, or `<weights-root>/<id>/<file name>`."""
+    """The file that would be read: the user's own path, this package's, or `<weights-root>/<id>/<file name>`."""
     source = card.weights
     if source.kind == "file":
         return Path(source.path).expanduser() if source.path else None
+    if source.kind == "shipped":
+        return shipped_file(card)
     if source.kind not in PUBLISHED:
         return None
     return weights_root_of(weights_root) / card.id / basename(card)
@@ -87,6 +90,8 @@ def weight_state(card: ModelCard, weights_root: Path | None) -> WeightState:
     path = weight_file(card, weights_root)
     if kind == "file":
         return _own_file(card, path)
+    if kind == "shipped" and path is not None:
+        return _shipped(card, path)
     if path is None or not path.is_file():
         return _not_here(card, path, weights_root)
     return _published(card, path, weights_root)
@@ -140,6 +145,17 @@ def _own_file(card: ModelCard, path: Path | None) -> WeightState:
             way_out=f"set layout in the model file to one of {', '.join(sorted(LAYOUTS))}",
         )
     return WeightState(state="ready", path=str(path))
+
+
+def _shipped(card: ModelCard, path: Path) -> WeightState:
+    if path.is_file():
+        return WeightState(state="ready", path=str(path))
+    return WeightState(
+        state="missing",
+        path=str(path),
+        reason="the weights that belong to this package are not in this installation",
+        way_out=f"install the package anew, or train them: `klip zoo build {card.id} --help`",
+    )
 
 
 def _published(card: ModelCard, path: Path, weights_root: Path | None) -> WeightState:

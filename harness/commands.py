@@ -18,6 +18,7 @@ from tasks.catalog import DATASETS, TASKS, task_groups
 from tasks.protocol import PROFILES, load_profile
 
 if TYPE_CHECKING:
+    from harness.report import Written
     from results.pages.site import Drawn
     from results.store import Store
     from results.tables import Table
@@ -165,7 +166,7 @@ def report(
     pages: PageChoices = PageChoices(),  # noqa: B008, immutable
 ) -> int:
     """Prints a stored table in one form and writes all forms, with pages if they are wanted."""
-    from harness.report import stored_table, write_table
+    from harness.report import stored_tables, write_table
     from results.render import to_csv, to_latex, to_markdown, to_text
     from results.store import Store
 
@@ -175,36 +176,40 @@ def report(
     if table not in (4, 6):
         raise unknown_name("table", str(table), ["4", "6"], see="harness report --help")
     store = Store(out)
-    made = stored_table(store, table, profile=profile, weights_root=weights_root)
-    used = next((name for name, *_ in made.provenance if name), "none")
-    written = write_table(made, store, f"table{table}-{used}")
-    drawn = _drawn(store, made, f"table{table}-{used}", used, pages, quiet=as_json)
+    first, *others = stored_tables(store, table, profile=profile, weights_root=weights_root)
+    used = next((name for name, *_ in first.table.provenance if name), "none")
+    written = [write_table(made.table, store, made.name) for made in (first, *others)]
+    drawn = _drawn(store, first.table, first.name, used, pages, quiet=as_json)
     if as_json:
-        print_json(
-            {
-                "title": made.title,
-                "banner": made.banner,
-                "columns": [list(column.headers) for column in made.columns],
-                "rows": [
-                    {
-                        "model": line.row.model,
-                        "group": line.row.backbone,
-                        "cells": [_plain(cell._asdict()) for cell in line.cells],
-                    }
-                    for line in made.lines
-                ],
-                "footnotes": list(made.footnotes),
-                "files": [str(file) for file in written.files],
-                "pages": drawn._asdict() if drawn else None,
-            }
-        )
+        shown = [_table_as_json(found) for found in written]
+        print_json({**shown[0], "others": shown[1:], "pages": drawn._asdict() if drawn else None})
         return 0
-    print(forms[form](made), end="")
+    print("\n".join(forms[form](found.table) for found in written), end="")
     if form == "text":
-        print(f"\nwritten: {', '.join(str(file) for file in written.files)}")
+        print(f"\nwritten: {', '.join(str(file) for found in written for file in found.files)}")
         if drawn:
             print(f"pages: {drawn.front} ({drawn.written} written, {drawn.kept} as they were)")
     return 0
+
+
+def _table_as_json(written: Written) -> dict[str, Any]:
+    table = written.table
+    return {
+        "title": table.title,
+        "banner": table.banner,
+        "columns": [list(column.headers) for column in table.columns],
+        "rows": [
+            {
+                "model": line.row.model,
+                "group": line.row.backbone,
+                "cells": [_plain(cell._asdict()) for cell in line.cells],
+            }
+            for line in table.lines
+        ],
+        "footnotes": list(table.footnotes),
+        "remarks": list(table.remarks),
+        "files": [str(file) for file in written.files],
+    }
 
 
 def _drawn(store: Store, table: Table, name: str, profile: str, pages: PageChoices, *, quiet: bool) -> Drawn | None:

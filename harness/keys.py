@@ -42,16 +42,18 @@ ENCODER_SOURCES = (
 """Sources that turn a card and an image into features."""
 
 TRAINING_SOURCES = (
+    "adapters/decode.py",
+    "adapters/mean_clip.py",
+    "adapters/pixel_cache.py",
     "foundation/seeds.py",
     "tasks/augment.py",
-    "tasks/datasets/decode.py",
+    "tasks/fine_tuning.py",
     "tasks/images.py",
     "tasks/input_path.py",
     "tasks/optimiser.py",
-    "tasks/pixel_cache.py",
-    "tasks/pixels.py",
     "tasks/schedule.py",
     "tasks/training.py",
+    "tasks/under_heads.py",
 )
 """Sources that every task trains with."""
 

@@ -13,6 +13,7 @@ from foundation.errors import BenchError, CellError, UsageError
 from foundation.hashing import hash_file
 from foundation.names import unknown_name
 from foundation.progress import Progress, silent
+from harness.readings import readings
 from results.pages.site import Drawn, Site, write_site
 from results.pages.sources import CellSource, DatasetSource, source_name
 from results.record import DataProvenance, FileReference, Record
@@ -57,7 +58,7 @@ def write_pages(
     if chosen is not None and chosen not in rows:
         raise unknown_name("model of this table", chosen, rows, see="harness report")
     cells, datasets = [], {}
-    for stored in store.whole_records(profile):
+    for stored in readings(store, profile)[0].records:
         record = stored.record
         row = rows.get(record.cell.model)
         if row is None:

@@ -146,7 +146,7 @@ def mode_of(card: ModelCard, wanted: LoadMode) -> LoadMode:
     Raises:
         UsageError: The mode means nothing for the card's architecture.
     """
-    if card.weights.kind in ("none", "random"):
+    if card.weights.kind in ("none", "random", "shipped"):
         return "native"
     card_for(card, wanted)
     return wanted

@@ -11,6 +11,7 @@ from adapters.registry import catalog, weight_state
 from foundation.errors import MissingError, UsageError
 from foundation.files import write_bytes
 from harness.plan import Plan, State
+from harness.readings import Reading, places, readings
 from harness.request import RunRequest
 from results.record import Failure, Record
 from results.render import to_csv, to_latex, to_markdown
@@ -47,30 +48,55 @@ def table_rows(
     return rows
 
 
-def current_records(store: Store, *, profile: str | None) -> list[Record]:
-    """The newest whole record per cell, of one profile."""
-    chosen = [stored.record for stored in store.whole_records(profile)]
-    profiles = sorted({record.cell.profile for record in chosen})
+def current_readings(store: Store, *, profile: str | None) -> list[Reading]:
+    """The newest whole record per cell, of one profile; what was read or split in another way comes apart."""
+    found = readings(store, profile)
+    profiles = sorted({stored.record.cell.profile for reading in found for stored in reading.records})
     if len(profiles) > 1:
         raise UsageError(
             f"the runs folder holds records of several profiles: {', '.join(profiles)}",
             where=str(store.root),
             way_out=f"choose one: --profile {profiles[0]}",
         )
-    if not chosen:
+    if not profiles:
         wanted = f" of profile {profile}" if profile else ""
         raise MissingError(
             f"no finished cell{wanted} in the runs folder", where=str(store.root), way_out="run one: harness run"
         )
-    return chosen
+    return found
 
 
-def stored_table(store: Store, number: int, *, profile: str | None, weights_root: Path | None) -> Table:
-    """A table of everything that is stored."""
-    records = current_records(store, profile=profile)
-    rows = table_rows(number, catalog(), weights_root, records)
-    failures = [failure for failure in store.failures() if failure.cell.profile == records[0].cell.profile]
-    return build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
+class Stored(NamedTuple):
+    """A table of stored records and what its files are to be called."""
+
+    table: Table
+    name: str
+
+
+def stored_tables(store: Store, number: int, *, profile: str | None, weights_root: Path | None) -> list[Stored]:
+    """A table of everything that is stored; data sets read in other ways as well get tables of their own behind it."""
+    usual, *others = current_readings(store, profile=profile)
+    profile = usual.records[0].record.cell.profile
+    name = f"table{number}-{profile}"
+    failures = [failure for failure in store.failures() if failure.cell.profile == profile]
+    tables = []
+    for reading in (usual, *others):
+        records = [stored.record for stored in reading.records]
+        rows = table_rows(number, catalog(), weights_root, records)
+        table = build_table(number, rows, records, failures=failures, unbuilt=_unbuilt())
+        tables.append(Stored(table, name + reading.suffix))
+    remarks = [
+        f"{', '.join(places(other.records))}: also with {other.label}, in {extra.name}"
+        for other, extra in zip(others, tables[1:], strict=True)
+    ]
+    main, *extras = tables
+    return [
+        main._replace(table=main.table._replace(remarks=(*main.table.remarks, *remarks))),
+        *(
+            extra._replace(table=extra.table.filled()._replace(title=f"{extra.table.title}, {other.label}"))
+            for other, extra in zip(others, extras, strict=True)
+        ),
+    ]
 
 
 def run_table(plan: Plan, records: Sequence[Record], failures: Sequence[Failure], store: Store, number: int) -> Table:

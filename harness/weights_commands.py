@@ -189,7 +189,7 @@ def _place(wanted: Wanted | None) -> str:
 def _without_file(card: ModelCard) -> str:
     if card.architecture is None:
         return "no encoder"
-    return "timm's cache" if card.weights.kind == "timm" else "needs none"
+    return {"timm": "timm's cache", "shipped": "in this package"}.get(card.weights.kind, "needs none")
 
 
 def _as_data(card: ModelCard, state: FileState | None) -> dict[str, Any]:

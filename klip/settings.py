@@ -23,6 +23,19 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
+class DataSettings(_Settings):
+    """What is read of a corpus (section 9)."""
+
+    text: Literal["corpus", "template"] = "corpus"  # [P] Table 8: template is its first row
+
+
+class InitialValuesSettings(_Settings):
+    """Where the towers start (section 2.6): `random`, a file, or for the image tower `timm:NAME`."""
+
+    vision: str = Field(default="random", min_length=1)  # [D] section 2.6: nothing is fetched unless asked for
+    text: str = Field(default="random", min_length=1)  # [D] section 2.6
+
+
 class ModelSettings(_Settings):
     """What is built (sections 2.1, 2.2 and 2.4)."""
 
@@ -39,6 +52,7 @@ class ModelSettings(_Settings):
     text_heads: int = Field(default=12, ge=1)  # Table 2.1
     text_ffn: int = Field(default=3072, ge=1)  # Table 2.1
     positions: int = Field(default=512, ge=1)  # Table 2.1
+    init: InitialValuesSettings = InitialValuesSettings()
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -56,7 +70,8 @@ class ImageSettings(_Settings):
 
     size: int = Field(default=224, ge=1)  # [P] Table 2.1
     patch: int = Field(default=16, ge=1)  # [P] Table 2.1
-    aug: Literal["safe", "blip"] = "safe"  # [D] section 2.5: flips and crops would contradict the text
+    aug: Literal["safe", "blip", "none"] = "safe"  # [D] section 2.5: flips and crops would contradict the text
+    flip: Literal["off", "text_aware"] = "off"  # [D] section 2.5: left and right of the text change with the image
     norm: Literal["imagenet", "dataset"] = "imagenet"  # [P] section 2.5: the ViT is ImageNet-initialised
 
     @model_validator(mode="after")
@@ -77,12 +92,19 @@ class TextSettings(_Settings):
     max_len: int = Field(default=160, ge=1)  # [D] contradiction C20: eight segments take 79 to 123 tokens
     max_seg_len: int = Field(default=48, ge=1)  # [D] section 3.4: the longest segment of the paper's Fig. 8 takes 35
     segment_dropout: float = Field(default=0.0, ge=0, lt=1)  # section 3.5; recommended: 0.15
+    grad_ckpt: int = Field(default=0, ge=0)  # section 7.6: the last layers whose states are computed twice
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.max_seg_len > self.max_len:
             raise ValueError(f"a segment of {self.max_seg_len} tokens does not fit a text of {self.max_len}")
         return self
+
+
+class VisionSettings(_Settings):
+    """Memory of the image tower (section 7.6)."""
+
+    grad_ckpt: int = Field(default=0, ge=0)  # section 7.6: the last blocks whose states are computed twice
 
 
 class LossSettings(_Settings):
@@ -161,6 +183,9 @@ class OptimiserSettings(_Settings):
     wd: float = Field(default=0.05, ge=0)  # [P] section 7.1
     wd_exclude: Literal["standard", "none"] = "standard"  # [D] section 7.1
     clip_norm: float = Field(default=0.0, ge=0)  # [B] section 7.1, 0: off; recommended: 1.0
+    lr_scale: Literal["none", "linear"] = "none"  # [D] section 7.2
+    restart_each_stage: bool = False  # [D] contradiction C15: warm-up and decay go on through the stages
+    accumulate: int = Field(default=1, ge=1)  # section 5.5: micro-batches per step of the optimiser
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -196,6 +221,10 @@ class ScioSettings(_Settings):
     max_iter: int = Field(default=1, ge=1)  # [D] contradiction C11
     negatives: Literal["bank", "queue", "batch"] = "bank"  # [D] section 6.2: independent of batching
     rule: Literal["sign", "zscore"] = "sign"  # [P] eqs 10 and 11
+    tests: Literal["both", "itc", "itm"] = "both"  # [P] eqs 10 and 11; one alone is an ablation of section 9
+    noise_rate: float = Field(default=0.2, gt=0, lt=1)  # [P] the texts are right to about 80 %; `zscore` alone uses it
+    control: Literal["none", "random"] = "none"  # [D] section 9: as many segments flagged, but by lot
+    rescreen_every: int = Field(default=0, ge=0)  # [D] section 6.1: epochs between screenings in stage 2, 0: at its end
     itc_margin: float = Field(default=0.0, ge=0)  # [P] eq. 10
     itm_margin: float = Field(default=0.0, ge=0)  # [P] eq. 11
     confirm: Literal["segment", "set", "both"] = "both"  # [D] contradiction C5
@@ -207,6 +236,8 @@ class ScioSettings(_Settings):
     accept: AcceptanceSettings = AcceptanceSettings()
     fallback: Literal["drop", "original"] = "drop"  # [P] contradiction C9, Algorithm 1
     min_itm_auc: float = Field(default=0.75, ge=0, le=1)  # [D] section 6.10
+    strict: bool = False  # [D] section 6.10: skip a screening by a model that cannot match, instead of warning
+    closing_screen: bool = True  # [D] section 6.1: one more screening at the end, for the report alone
     crossfit: int = Field(default=1, ge=1)  # [D] section 6.10, 1: off
 
     @model_validator(mode="after")
@@ -218,11 +249,25 @@ class ScioSettings(_Settings):
         return self
 
 
+class AuditSettings(_Settings):
+    """What screening writes down (section 6.8)."""
+
+    full: bool = False  # [D] section 6.8: match every segment, also where contrast speaks of none
+
+
+class DebugSettings(_Settings):
+    """Checks that cost time (section 5.3)."""
+
+    queue_check_every: int = Field(default=500, ge=0)  # [D] section 5.3: several processes compare their queues
+
+
 class PretrainingSettings(_Settings):
     """All of it."""
 
+    data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     image: ImageSettings = ImageSettings()
+    vision: VisionSettings = VisionSettings()
     text: TextSettings = TextSettings()
     batch_size_per_device: int = Field(default=32, ge=2)  # [P] contradiction C13; matching needs two (section 4.2)
     epochs: int = Field(default=36, ge=1)  # [P] contradiction C11
@@ -235,7 +280,13 @@ class PretrainingSettings(_Settings):
     optim: OptimiserSettings = OptimiserSettings()
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # section 14: bf16 on a GPU, fp32 on a CPU
     scio: ScioSettings = ScioSettings()
+    audit: AuditSettings = AuditSettings()
     seed: int = Field(default=0, ge=0)  # section 14
+    log_every: int = Field(default=50, ge=1)  # [D] section 7.5: steps per line of the log
+    tensorboard: bool = True  # [D] section 7.5
+    save_minutes: float = Field(default=15.0, gt=0)  # [D] section 7.4
+    checkpoints: int = Field(default=2, ge=1)  # [D] section 7.4: the last ones that are kept, beside ends of stages
+    debug: DebugSettings = DebugSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

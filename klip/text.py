@@ -7,7 +7,7 @@ A value may hold `;`, `.` or `:` itself, so a text that was joined could not be 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -99,6 +99,13 @@ def layout(text: SegmentedText) -> list[LayoutEntry]:
     missing or dropped leave no trace.
     """
     return [LayoutEntry(f"{segment.field}:", segment.value) for segment in text.segments if segment.present]
+
+
+def corpus_strings(texts: Iterable[SegmentedText]) -> Iterator[str]:
+    """Labels and values of many texts: what a vocabulary is trained on."""
+    for text in texts:
+        for entry in layout(text):
+            yield from entry
 
 
 def read_corpus(path: Path) -> Iterator[SegmentedText]:

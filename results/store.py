@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,12 +161,23 @@ class Store:
             seen.add(record.cell)
         return stored
 
-    def whole_records(self, profile: str | None = None, implementation: str = "own") -> list[StoredRecord]:
+    def whole_records(
+        self,
+        profile: str | None = None,
+        implementation: str = "own",
+        *,
+        apart: Callable[[Record], Hashable] = lambda _: None,
+    ) -> list[StoredRecord]:
         """The newest record per cell that is fit for the real table, by cell.
 
         All the data under the usual split, no sanity twin, and no setting by hand.
+
+        Args:
+            profile: Of this profile only.
+            implementation: Of this implementation only.
+            apart: Records of a cell that differ in this do not replace each other.
         """
-        chosen: dict[CellId, StoredRecord] = {}
+        chosen: dict[tuple[CellId, Hashable], StoredRecord] = {}
         for stored in self.records():  # from new to old within a cell
             data, cell = stored.record.data, stored.record.cell
             if not stored.record.implementation.startswith(implementation):
@@ -176,7 +187,7 @@ class Store:
             if any(text.endswith(BY_HAND) for text in stored.record.deviations):
                 continue
             if profile in (None, cell.profile):
-                chosen.setdefault(cell, stored)
+                chosen.setdefault((cell, apart(stored.record)), stored)
         return list(chosen.values())
 
     def failures(self) -> list[Failure]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.decode import read_grey
+from adapters.pixel_cache import cached_array
 from foundation.progress import Progress, silent
-from tasks.datasets.decode import read_grey
-from tasks.pixel_cache import cached_array
+from tasks.datasets.just_decoded import JUST_DECODED
 
 Grey = NDArray[np.uint8]
 
@@ -42,7 +44,7 @@ def load_squares(sources: Sequence[ImageSource], size: int, progress: Progress =
         for done, source in enumerate(sources):
             if done % 50 == 0:
                 progress(done, len(sources), "decoding")
-            squares[done] = centre_square(read_grey(source.path), size)
+            squares[done] = centre_square(_pixels(source), size)
 
     hashes = [source.pixel_hash for source in sources]
     return cached_array("squares", hashes, (len(sources), size, size), fill, sources=[Path(__file__)])
@@ -54,5 +56,9 @@ def load_originals(sources: Sequence[ImageSource], progress: Progress = silent) 
     for done, source in enumerate(sources):
         if done % 50 == 0:
             progress(done, len(sources), "decoding")
-        images.append(read_grey(source.path))
+        images.append(_pixels(source))
     return images
+
+
+def _pixels(source: ImageSource) -> Grey:
+    return JUST_DECODED.take(source.pixel_hash, partial(read_grey, source.path))

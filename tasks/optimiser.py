@@ -33,12 +33,12 @@ def build_optimiser(
     layer_count: int = 0,
     positions: Collection[str] = (),
 ) -> torch.optim.Optimizer:
-    """Groups parameters by (decayed or not, layer); each group knows its share of the rate as `rate_scale`.
+    """Groups parameters by what they are treated with; each group knows its share of the rate as `rate_scale`.
 
     `layer_id` maps a parameter name to 0 (embeddings) .. layer_count + 1 (head), which keeps the full rate. `positions`
     are parameters that the encoder exempts from decay whatever they are called, such as tables of relative positions.
     """
-    groups: dict[tuple[bool, int], dict[str, Any]] = {}
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -48,7 +48,7 @@ def build_optimiser(
             layer = layer_id(name)
         scale = (settings.layer_decay or 1.0) ** (layer_count + 1 - layer)
         group = groups.setdefault(
-            (decayed, layer),
+            (decayed, scale),
             {"params": [], "weight_decay": settings.weight_decay if decayed else 0.0, "rate_scale": scale},
         )
         group["params"].append(parameter)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from foundation.errors import MissingError
 from tasks.datasets.division import divide
 from tasks.datasets.index import DatasetIndex
-from tasks.splits import Split
+from tasks.parts import TaskParts, limited
 from tasks.task import Part, Row
 
 
@@ -24,28 +24,12 @@ class Chip(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ClassificationData:
+class ClassificationData(TaskParts[Chip]):
     """Chips of both parts; labels index `classes`, from which classes that are too small are gone."""
-
-    index: DatasetIndex
-    split: Split
-    classes: tuple[str, ...]
-    train: tuple[Chip, ...]
-    test: tuple[Chip, ...]
-    dropped_classes: tuple[str, ...]
-    cut: bool = False
-    """A limit left images out."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Which classes the split rule found too small."""
-        small = [self.index.classes[label] for label in self.split.dropped]
-        small = [name for name in small if name in self.dropped_classes]
-        return (f"classes with fewer than five images left out: {', '.join(small)}",) if small else ()
 
     def counts(self, part: Part) -> tuple[int, ...]:
         """Images per class."""
-        found = Counter(chip.label for chip in (self.train if part == "train" else self.test))
+        found = Counter(chip.label for chip in self.items(part))
         return tuple(found[label] for label in range(len(self.classes)))
 
 
@@ -70,31 +54,25 @@ def build(
     renumbered = {label: position for position, label in enumerate(kept)}
 
     def chips(names: tuple[str, ...]) -> tuple[Chip, ...]:
-        images = [by_id[name] for name in names[:limit]]
+        images = [by_id[name] for name in names]
         return tuple(
             Chip(image.image_id, index.root / image.path, renumbered[image.label], image.pixel_hash) for image in images
         )
 
+    used, cut = limited(parts, limit)
+    small = [name for label, name in enumerate(index.classes) if label in parts.dropped and label not in present]
     return ClassificationData(
         index=index,
-        split=Split(parts.train[:limit], parts.test[:limit], parts.dropped),
+        split=used,
         classes=tuple(index.classes[label] for label in kept),
-        train=chips(parts.train),
-        test=chips(parts.test),
-        cut=limit is not None and limit < max(len(parts.train), len(parts.test)),
+        train=chips(used.train),
+        test=chips(used.test),
         dropped_classes=tuple(name for label, name in enumerate(index.classes) if label not in present),
+        cut=cut,
+        warnings=(f"classes with fewer than five images left out: {', '.join(small)}",) if small else (),
     )
 
 
 def truth_of(data: ClassificationData) -> Row:
-    """What predictions are scored against, and which data it belongs to; enough to score without the data set."""
-    return {
-        "dataset": data.index.dataset,
-        "synthetic": data.index.synthetic,
-        "world": data.index.world,
-        "data_hash": data.index.data_hash,
-        "split_hash": data.split.hash,
-        "classes": list(data.classes),
-        "train_counts": list(data.counts("train")),
-        "test": [{"image_id": chip.image_id, "label": chip.label} for chip in data.test],
-    }
+    """What predictions are scored against."""
+    return data.truth([{"image_id": chip.image_id, "label": chip.label} for chip in data.test])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,13 +19,13 @@ from foundation.seeds import derive_seed
 from tasks.augment import augment
 from tasks.baselines.features import LinearClassifier
 from tasks.classification.data import Chip, ClassificationData
+from tasks.fine_tuning import Chosen, FineTuning, fine_tune, preparing
 from tasks.images import Grey, ImageSource, load_originals, load_squares
-from tasks.input_path import input_path
-from tasks.lookahead import lookahead
-from tasks.optimiser import build_optimiser
+from tasks.input_path import InputPath, input_path
 from tasks.protocol.settings import ClassificationSettings
 from tasks.task import Outcome, Twin
-from tasks.training import accumulate, autocast, resolve_precision, train
+from tasks.training import autocast
+from tasks.under_heads import UnderHeads
 
 PREDICT_BATCH = 64
 
@@ -42,7 +41,7 @@ class Batch(NamedTuple):
         return int(self.labels.shape[0])
 
 
-class Classifier(nn.Module):
+class Classifier(UnderHeads):
     """An encoder under a linear head."""
 
     def __init__(self, encoder: Encoder, classes: int, pooling: str, seed: int) -> None:
@@ -67,13 +66,13 @@ class Classifier(nn.Module):
         return logits
 
 
-class FineTuning:
-    """A classification as the training loop wants it."""
+class ChipTraining(FineTuning[Classifier, ClassificationSettings, Batch]):
+    """A classification as the training loop wants it: every chip with a crop of its own in every epoch."""
 
     def __init__(
         self,
         model: Classifier,
-        loaded: LoadedModel,
+        to_input: InputPath,
         settings: ClassificationSettings,
         images: Sequence[Grey] | Grey,
         labels: Sequence[int],
@@ -81,48 +80,29 @@ class FineTuning:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.model = model
-        self.settings = settings
+        super().__init__(model, to_input, settings, len(labels), seed=seed, device=device)
         self.images = images
         self.labels = torch.tensor(labels, dtype=torch.long)
-        self.seed = seed
-        self.device = device
-        self.to_input = input_path(loaded, settings.normalisation)
-        self.plan = accumulate(len(labels), settings.training)
-        # On a GPU the crops of the next steps are cut meanwhile; on the CPU they would only compete.
-        self.threads = 4 if device.type == "cuda" else 0
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps per epoch."""
-        return len(self.plan)
+    def prepared(self, epoch: int, chosen: Chosen) -> Batch:
+        """Crops and labels of the chosen chips."""
+        pieces = augment(
+            [self.images[index] for index in chosen],
+            self.settings.image_size,
+            self.settings.crop,
+            self.settings.horizontal_flip,
+            self.generators(epoch, chosen),
+        )
+        return Batch(pieces, self.labels[torch.from_numpy(chosen)])
 
-    def batches(self, epoch: int) -> Iterator[list[Batch]]:
-        """Every training image once, in an order and with crops that hang on seed and epoch alone."""
-        rng = np.random.default_rng(derive_seed("order", self.seed, epoch))
-        order = rng.permutation(len(self.labels))
-        for micros in lookahead(partial(self._cut, epoch, order), self.plan, threads=self.threads):
-            yield [Batch(batch.images.to(self.device), batch.labels.to(self.device)) for batch in micros]
+    def placed(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        return Batch(batch.images.to(self.device), batch.labels.to(self.device))
 
     def loss(self, micro: Batch) -> Tensor:
         """Cross entropy with the protocol's label smoothing."""
         logits = self.model(self.to_input(micro.images))
         return cross_entropy(logits.float(), micro.labels, label_smoothing=self.settings.label_smoothing)
-
-    def _cut(self, epoch: int, order: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
-        batches = []
-        for low, high in step:
-            chosen = order[low:high]
-            rngs = [np.random.default_rng(derive_seed("augment", self.seed, epoch, index)) for index in chosen]
-            pieces = augment(
-                [self.images[index] for index in chosen],
-                self.settings.image_size,
-                self.settings.crop,
-                self.settings.horizontal_flip,
-                rngs,
-            )
-            batches.append(Batch(pieces, self.labels[torch.from_numpy(chosen)]))
-        return batches
 
 
 def fit_and_predict(
@@ -141,51 +121,25 @@ def fit_and_predict(
     device = device or torch.device("cpu")
     labels = _labels(data.train, twin, seed)
 
-    def preparing(done: int, total: int, note: str = "") -> None:
-        progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
-
-    test = _disturbed(load_squares(_sources(data.test), settings.image_size, preparing), data.test, twin, seed)
+    told = preparing(progress)
+    test = _disturbed(load_squares(_sources(data.test), settings.image_size, told), data.test, twin, seed)
     if not loaded.trainable:
-        train_images = load_squares(_sources(data.train), settings.image_size, preparing)
+        train_images = load_squares(_sources(data.train), settings.image_size, told)
         train_images = _disturbed(train_images, data.train, twin, seed)
         return _linear(loaded, train_images, labels, test, data, seed=seed, progress=progress)
     if settings.images == "resized":
-        images: Sequence[Grey] | Grey = load_squares(_sources(data.train), settings.image_size, preparing)
+        images: Sequence[Grey] | Grey = load_squares(_sources(data.train), settings.image_size, told)
     else:
-        images = load_originals(_sources(data.train), preparing)
+        images = load_originals(_sources(data.train), told)
     images = _disturbed(images, data.train, twin, seed)
     model = Classifier(cast(Encoder, loaded.encoder), len(data.classes), settings.pooling, seed).to(device)
-    encoder = model.encoder
-    optimiser = build_optimiser(
-        model,
-        settings.training.optimiser,
-        layer_id=lambda name: (
-            encoder.layer_id(name.removeprefix("encoder.")) if name.startswith("encoder.") else encoder.layer_count + 1
-        ),
-        layer_count=encoder.layer_count,
-        positions={f"encoder.{name}" for name in encoder.no_weight_decay()},
-    )
-    task = FineTuning(model, loaded, settings, images, labels, seed=seed, device=device)
-    history = train(
-        task,
-        optimiser,
-        settings.training,
-        seed=seed,
-        device=device,
+    to_input = input_path(loaded, settings.normalisation)
+    return fine_tune(
+        ChipTraining(model, to_input, settings, images, labels, seed=seed, device=device),
+        lambda precision: _rows(data.test, predict(model, to_input, test, device, precision)),
         checkpoint=checkpoint,
         key=key,
         progress=progress,
-    )
-    precision = resolve_precision(settings.training.precision, device)
-    scores = predict(model, task.to_input, test, device, precision)
-    return Outcome(
-        predictions=_rows(data.test, scores),
-        losses=history.losses,
-        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        precision=precision,
-        earlier_seconds=history.earlier_seconds,
-        resumed_from_epoch=history.resumed_from_epoch,
-        warnings=history.warnings,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.decode import decoding_hash
 from foundation.cache import cache_root
 from foundation.errors import BenchError, MissingError, UsageError
 from foundation.files import read_json, write_json
@@ -24,7 +25,6 @@ from foundation.progress import Progress, silent
 from tasks.datasets.division import divide
 from tasks.datasets.footprints import footprints, overlaps, scene_in_name
 from tasks.datasets.images import read_pixels
-from tasks.datasets.index import decoding_hash
 from tasks.datasets.linked import grouped, identical_images, own_groups
 from tasks.datasets.near_duplicates import CERTAIN, MARGIN, Match, find_matches, outlines
 from tasks.datasets.records import DatasetIndex

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.datasets.decode import read_raw, to_grey
+from adapters.decode import read_raw, to_grey
 from tasks.datasets.records import DatasetIndex, ImageEntry
 
 

@@ -7,7 +7,7 @@ costs no decoding. Content hashes are taken of what the files hold, never of whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from foundation.errors import BenchError, MissingError
 from foundation.files import canonical_json, read_json, write_json
 from foundation.hashing import hash_bytes, hash_file, hash_lines, hash_sources, hash_value
 from foundation.progress import Progress, silent
+from tasks.datasets.just_decoded import JUST_DECODED
 from tasks.datasets.records import NO_LABEL, BadFile, Box, DatasetIndex, ImageEntry, ImageFile, Listing, Remarks
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "ImageEntry",
     "ImageFile",
     "Listing",
-    "decoding_hash",
     "difference_hash",
     "duplicates_across",
     "index_dataset",
@@ -40,6 +40,8 @@ def index_dataset(
     dataset: str, root: Path, listing: Listing, *, label_map: str, world: str | None, progress: Progress = silent
 ) -> DatasetIndex:
     """The index of the listed files, from the cache where nothing changed."""
+    from adapters.decode import decoding_hash
+
     fingerprint = hash_value(
         {
             "version": INDEX_VERSION,
@@ -80,13 +82,7 @@ def index_dataset(
     )
 
 
-def decoding_hash() -> str:
-    """What turns a file into pixels: our sources and the libraries. Caches of pixels and of their hashes hang on it."""
-    home = Path(__file__).resolve().parent
-    versions = [f"{name} {version(name)}" for name in ("pillow", "tifffile", "numpy")]
-    return hash_lines([hash_sources([home / "decode.py", home.parent / "pixels.py"]), *versions])
-
-
+@cache
 def _checks_hash() -> str:
     """What else turns files into entries: boxes, masks, composites."""
     home = Path(__file__).resolve().parent
@@ -189,8 +185,8 @@ class _Opening:
         return f"{file.image_id} {relative} {content} boxes {boxes} mask {entry.mask_hash}"
 
     def _entry(self, file: ImageFile, relative: str) -> ImageEntry:
+        from adapters.decode import read_raw
         from tasks.datasets.boxes import check_boxes
-        from tasks.datasets.decode import read_raw
         from tasks.datasets.images import to_pixels
 
         raw = [read_raw(path) for path in (file.path, *file.more)]
@@ -214,6 +210,7 @@ class _Opening:
         )
         if file.mask:
             entry = self._with_mask(entry, file.mask)
+        JUST_DECODED.keep(entry.pixel_hash, pixels)
         stated = file.stated_size
         self.remarks = self.remarks._replace(
             clipped_boxes=self.remarks.clipped_boxes + checked.clipped,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.decode import decoding_hash, read_grey
 from foundation.cache import cache_root
 from foundation.errors import BenchError
 from foundation.files import exclusive, read_json, write_json
@@ -22,8 +23,6 @@ from foundation.hashing import hash_lines, hash_sources
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.baselines.cfar import CfarDetector, Labelled
-from tasks.datasets.decode import read_grey
-from tasks.datasets.index import decoding_hash
 from tasks.detection.answers import answer, within_image
 from tasks.detection.data import DetectionData, Scene
 from tasks.task import Row, Twin

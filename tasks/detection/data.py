@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from foundation.errors import MissingError
 from tasks.datasets.division import divide
 from tasks.datasets.records import Box, DatasetIndex, ImageEntry
 from tasks.few_shot import few_shot_of_index
+from tasks.parts import TaskParts, limited
 from tasks.protocol.settings import DetectionSettings
 from tasks.splits import Split
-from tasks.task import Part
+from tasks.task import Part, Row
 
 FEW_SHOT = frozenset({"sar_aircraft_few"})
 """Data sets whose training pool is reduced by the few-shot rule (sections 2.5 and 4.3)."""
@@ -32,31 +33,18 @@ class Scene(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DetectionData:
-    """Scenes of both parts; the training part holds only scenes that something can be learnt from."""
+class DetectionData(TaskParts[Scene]):
+    """Scenes of both parts; the training part holds only scenes that something can be learnt from.
 
-    index: DatasetIndex
-    split: Split
-    train: tuple[Scene, ...]
-    test: tuple[Scene, ...]
-    cut: bool = False
-    """A limit left images out."""
-    warnings: tuple[str, ...] = ()
-    """What a reader of the numbers should know of this data."""
+    All classes of the data set stay: one without boxes too, and the warnings name it.
+    """
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """All classes of the data set: one without boxes stays, and the warnings name it."""
-        return self.index.classes
-
-    @property
-    def dropped_classes(self) -> tuple[str, ...]:
-        """None: images are not divided by class, so no class is too small to be divided."""
-        return ()
+    ignore_difficult: bool = False
+    """Difficult boxes of the test part are neither asked for nor held against who finds them."""
 
     def counts(self, part: Part) -> tuple[int, ...]:
         """Boxes per class."""
-        found = Counter(box.label for scene in (self.train if part == "train" else self.test) for box in scene.boxes)
+        found = Counter(box.label for scene in self.items(part) for box in scene.boxes)
         return tuple(found[label] for label in range(len(self.classes)))
 
 
@@ -76,8 +64,8 @@ def build(
     small = {name for name in pool if min(by_id[name].width, by_id[name].height) < settings.smallest_image}
     empty = {name for name in pool if not by_id[name].boxes} - small
     kept = tuple(name for name in pool if name not in small and name not in empty)
-    train = tuple(_scene(index, by_id[name]) for name in kept[:limit])
-    test = tuple(_scene(index, by_id[name]) for name in parts.test[:limit])
+    used, cut = limited(Split(kept, parts.test), limit)
+    train, test = (tuple(_scene(index, by_id[name]) for name in part) for part in (used.train, used.test))
     if not train:
         raise MissingError(
             f"{index.dataset}: none of {len(pool)} training images can be learnt from: {len(empty)} have no box, "
@@ -87,39 +75,36 @@ def build(
         )
     return DetectionData(
         index=index,
-        split=Split(kept[:limit], parts.test[:limit]),
+        split=used,
+        classes=index.classes,
         train=train,
         test=test,
-        cut=limit is not None and limit < max(len(kept), len(parts.test)),
+        cut=cut,
+        ignore_difficult=settings.ignore_difficult,
         warnings=tuple(_warnings(index.classes, train, len(empty), len(small), settings.smallest_image)),
     )
 
 
-def truth_of(data: DetectionData) -> dict[str, Any]:
-    """What predictions are scored against, and which data it belongs to; enough to score without the data set.
+def truth_of(data: DetectionData) -> Row:
+    """What predictions are scored against.
 
     The detections of the threshold detector are part of it: they are the trivial baseline of section 11.8, and making
     them needs the images.
     """
     from tasks.detection.control import threshold_boxes  # needs numpy, which planning does without
 
+    rows: list[Row] = [
+        {
+            "image_id": scene.image_id,
+            "width": scene.width,
+            "height": scene.height,
+            "boxes": [[*box[:4], box.label, box.difficult] for box in scene.boxes],
+        }
+        for scene in data.test
+    ]
     return {
-        "dataset": data.index.dataset,
-        "synthetic": data.index.synthetic,
-        "world": data.index.world,
-        "data_hash": data.index.data_hash,
-        "split_hash": data.split.hash,
-        "classes": list(data.classes),
-        "train_counts": list(data.counts("train")),
-        "test": [
-            {
-                "image_id": scene.image_id,
-                "width": scene.width,
-                "height": scene.height,
-                "boxes": [[*box[:4], box.label, box.difficult] for box in scene.boxes],
-            }
-            for scene in data.test
-        ],
+        **data.truth(rows),
+        "ignore_difficult": data.ignore_difficult,
         "threshold": threshold_boxes(data),
     }
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adapters.interface import Encoder
 from tasks.detection.backbone import backbone, freeze_unused, sources_of
@@ -24,13 +24,12 @@ from tasks.detection.initial_values import initialise
 from tasks.detection.proposals import ProposalNetwork
 from tasks.detection.pyramid import FeaturePyramid
 from tasks.protocol.settings import DetectionSettings
+from tasks.under_heads import UnderHeads
 
 __all__ = ["Detected", "Detector", "Targets"]
 
-_ENCODER = "encoder."
 
-
-class Detector(nn.Module):
+class Detector(UnderHeads):
     """Faster R-CNN on any encoder, which it takes over."""
 
     def __init__(self, encoder: Encoder, classes: int, settings: DetectionSettings, *, seed: int) -> None:
@@ -66,21 +65,6 @@ class Detector(nn.Module):
         maps = self.pyramid(self.encoder.maps(images))
         proposed = self.proposals.propose(self.proposals(maps), _side(images), self.settings.rpn_proposals_test)
         return self.box_head.detect(maps, proposed, _side(images))
-
-    @property
-    def layer_count(self) -> int:
-        """Layers of the encoder."""
-        return self.encoder.layer_count
-
-    def layer_id(self, parameter_name: str) -> int:
-        """The encoder's layer of a parameter; layer_count + 1 for pyramid and heads."""
-        if parameter_name.startswith(_ENCODER):
-            return self.encoder.layer_id(parameter_name.removeprefix(_ENCODER))
-        return self.layer_count + 1
-
-    def no_weight_decay(self) -> set[str]:
-        """What the encoder exempts from decay, under the names that the parameters have here."""
-        return {_ENCODER + name for name in self.encoder.no_weight_decay()}
 
 
 def _side(images: Tensor) -> tuple[int, int]:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adapters.interface import Encoder, LoadedModel
 from foundation.progress import Progress, silent
-from foundation.seeds import derive_seed
 from tasks.detection.answers import answer, within_image
 from tasks.detection.augment import Marked, augment
 from tasks.detection.control import threshold_control, whose_boxes
 from tasks.detection.data import DetectionData, Scene
 from tasks.detection.detector import Detected, Detector, Targets
 from tasks.detection.squares import Squares, noise_like, squares_to_learn, squares_to_test
-from tasks.input_path import input_path
-from tasks.lookahead import lookahead
-from tasks.optimiser import build_optimiser
+from tasks.fine_tuning import Chosen, FineTuning, fine_tune, preparing
+from tasks.input_path import InputPath, input_path
 from tasks.protocol.settings import DetectionSettings
 from tasks.task import Outcome, Row, Twin
-from tasks.training import accumulate, autocast, resolve_precision, train
+from tasks.training import autocast
 
 PREDICT_BATCH = 16
 
@@ -42,13 +38,13 @@ class Batch(NamedTuple):
         return len(self.targets)
 
 
-class FineTuning:
-    """A detection as the training loop wants it."""
+class SceneTraining(FineTuning[Detector, DetectionSettings, Batch]):
+    """A detection as the training loop wants it: every scene in a view of its own in every epoch."""
 
     def __init__(
         self,
         model: Detector,
-        loaded: LoadedModel,
+        to_input: InputPath,
         settings: DetectionSettings,
         squares: Squares,
         marked: Sequence[Marked],
@@ -56,48 +52,27 @@ class FineTuning:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.model = model
-        self.settings = settings
+        super().__init__(model, to_input, settings, len(squares), seed=seed, device=device)
         self.squares = squares
         self.marked = marked
-        self.seed = seed
-        self.device = device
-        self.to_input = input_path(loaded, settings.normalisation)
-        self.plan = accumulate(len(squares), settings.training)
-        # On a GPU the next steps are prepared meanwhile; on the CPU they would only compete.
-        self.threads = 4 if device.type == "cuda" else 0
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps per epoch."""
-        return len(self.plan)
+    def prepared(self, epoch: int, chosen: Chosen) -> Batch:
+        """Views of the chosen scenes and what is to be found in them."""
+        pixels, moved = augment(self.squares, self.marked, chosen, self.settings, self.generators(epoch, chosen))
+        targets = [Targets(torch.from_numpy(one.boxes).float(), torch.from_numpy(one.labels)) for one in moved]
+        return Batch(torch.from_numpy(pixels), targets)
 
-    def batches(self, epoch: int) -> Iterator[list[Batch]]:
-        """Every training image once, in an order and with views that hang on seed and epoch alone."""
-        order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(len(self.squares))
-        for micros in lookahead(partial(self._prepared, epoch, order), self.plan, threads=self.threads):
-            yield [
-                Batch(
-                    batch.images.to(self.device, non_blocking=True),
-                    [Targets(*(field.to(self.device, non_blocking=True) for field in one)) for one in batch.targets],
-                )
-                for batch in micros
-            ]
+    def placed(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        return Batch(
+            batch.images.to(self.device, non_blocking=True),
+            [Targets(*(field.to(self.device, non_blocking=True) for field in one)) for one in batch.targets],
+        )
 
     def loss(self, micro: Batch) -> Tensor:
         """Sum of the four losses."""
         total: Tensor = self.model(self.to_input(micro.images), micro.targets)
         return total
-
-    def _prepared(self, epoch: int, order: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
-        batches = []
-        for low, high in step:
-            chosen = order[low:high]
-            rngs = [np.random.default_rng(derive_seed("augment", self.seed, epoch, index)) for index in chosen]
-            pixels, moved = augment(self.squares, self.marked, chosen, self.settings, rngs)
-            targets = [Targets(torch.from_numpy(one.boxes).float(), torch.from_numpy(one.labels)) for one in moved]
-            batches.append(Batch(torch.from_numpy(pixels), targets))
-        return batches
 
 
 def annotated(scenes: Sequence[Scene], twin: Twin, seed: int) -> list[Marked]:
@@ -132,54 +107,33 @@ def fit_and_predict(
 
     `make_model` is called like `Detector`, and what it makes answers to the same calls.
     """
-
-    def preparing(done: int, total: int, note: str = "") -> None:
-        progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
-
+    told = preparing(progress)
     if not loaded.trainable:
-        control = threshold_control(data, twin=twin, seed=seed, progress=preparing)
+        control = threshold_control(data, twin=twin, seed=seed, progress=told)
         return Outcome(control.rows, [], control.parameters, "fp32", 0.0, None, [])
     device = device or torch.device("cpu")
     largest = settings.image_size * max(settings.resize_range)
-    squares = squares_to_learn(data.train, largest, preparing)
-    test = squares_to_test(data.test, settings.image_size, preparing)
+    squares = squares_to_learn(data.train, largest, told)
+    test = squares_to_test(data.test, settings.image_size, told)
     if twin == "noise_images":
         squares, test = noise_like(squares, data.train, seed), noise_like(test, data.test, seed)
     made = make_model(cast(Encoder, loaded.encoder), len(data.classes), settings, seed=seed)
     model = cast(Detector, made.to(device))
-    optimiser = build_optimiser(
-        model,
-        settings.training.optimiser,
-        layer_id=model.layer_id,
-        layer_count=model.layer_count,
-        positions=model.no_weight_decay(),
-    )
-    marked = annotated(data.train, twin, seed)
-    task = FineTuning(model, loaded, settings, squares, marked, seed=seed, device=device)
-    history = train(
-        task,
-        optimiser,
-        settings.training,
-        seed=seed,
-        device=device,
+    to_input = input_path(loaded, settings.normalisation)
+
+    def answers(precision: str) -> list[Row]:
+        found = predict(model, to_input, test, device, precision)
+        return [
+            _answer(scene, one, test, position, settings.test_detections)
+            for position, (scene, one) in enumerate(zip(data.test, found, strict=True))
+        ]
+
+    return fine_tune(
+        SceneTraining(model, to_input, settings, squares, annotated(data.train, twin, seed), seed=seed, device=device),
+        answers,
         checkpoint=checkpoint,
         key=key,
         progress=progress,
-    )
-    precision = resolve_precision(settings.training.precision, device)
-    found = predict(model, task.to_input, test, device, precision)
-    rows = [
-        _answer(scene, one, test, position, settings.test_detections)
-        for position, (scene, one) in enumerate(zip(data.test, found, strict=True))
-    ]
-    return Outcome(
-        predictions=rows,
-        losses=history.losses,
-        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        precision=precision,
-        earlier_seconds=history.earlier_seconds,
-        resumed_from_epoch=history.resumed_from_epoch,
-        warnings=history.warnings,
     )
 
 

@@ -25,10 +25,11 @@ def score(predictions: Sequence[Row], truth: Row) -> Scored:
     classes = list(truth["classes"])
     boxes = true_boxes(truth)
     found = detections(predictions, images)
-    scored = detection.score(boxes, found, images=images, classes=classes)
+    lenient = bool(truth.get("ignore_difficult", False))
+    scored = detection.score(boxes, found, images=images, classes=classes, ignore_difficult=lenient)
     simple = detections(truth["threshold"], images)
-    trivial = detection.score(boxes, simple, images=images, classes=classes, intervals=False)
-    undefined = not boxes
+    trivial = detection.score(boxes, simple, images=images, classes=classes, ignore_difficult=lenient, intervals=False)
+    undefined = all(lenient and box.difficult for box in boxes)
     return {
         "metrics": {name: scored.metrics[name] for name in METRICS},
         "baselines": Baselines(
@@ -37,7 +38,7 @@ def score(predictions: Sequence[Row], truth: Row) -> Scored:
         ),
         "details": {
             "per_class": {name: row._asdict() for name, row in scored.per_class.items()},
-            "precision_at_recall": curves(boxes, found, classes),
+            "precision_at_recall": curves(boxes, found, classes, ignore_difficult=lenient),
             "absent_classes": list(scored.absent_classes),
             "detections": len(found),
             "majority_is": TRIVIAL,
@@ -68,7 +69,9 @@ def detections(predictions: Sequence[Row], images: Sequence[str]) -> list[Detect
     return [_detection(image, box) for image in images for box in answers[image]]
 
 
-def curves(boxes: Sequence[Box], found: Sequence[Detection], classes: Sequence[str]) -> dict[str, list[float] | None]:
+def curves(
+    boxes: Sequence[Box], found: Sequence[Detection], classes: Sequence[str], *, ignore_difficult: bool = False
+) -> dict[str, list[float] | None]:
     """Interpolated precision in per cent at 101 recalls from 0 to 1, at IoU 0.5; None for classes without test boxes.
 
     The mean over a class's points is its AP50.
@@ -76,12 +79,14 @@ def curves(boxes: Sequence[Box], found: Sequence[Detection], classes: Sequence[s
     found, _ = detection.canonical(found)
     drawn: dict[str, list[float] | None] = {}
     for label, name in enumerate(classes):
-        asked = [box for box in boxes if box.label == label]
+        true = [box for box in boxes if box.label == label]
+        asked = sum(not (ignore_difficult and box.difficult) for box in true)
         if not asked:
             drawn[name] = None
             continue
-        right = detection.match([one for one in found if one.label == label], asked).right
-        drawn[name] = [float(f"{100.0 * value:.6g}") for value in interpolated_curve(right, ~right, len(asked))]
+        own = [one for one in found if one.label == label]
+        right = detection.match(own, true, ignore_difficult=ignore_difficult).right
+        drawn[name] = [float(f"{100.0 * value:.6g}") for value in interpolated_curve(right, ~right, asked)]
     return drawn
 
 

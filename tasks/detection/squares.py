@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adapters.decode import read_grey
+from adapters.pixel_cache import cached_array
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
-from tasks.datasets.decode import read_grey
+from tasks.datasets.just_decoded import JUST_DECODED
 from tasks.detection.data import Scene
-from tasks.pixel_cache import cached_array
 
 Grey = NDArray[np.uint8]
 
@@ -99,7 +101,8 @@ def _cached(
         for done, (scene, content) in enumerate(zip(scenes, contents, strict=True)):
             if done % 50 == 0:
                 progress(done, len(scenes), "decoding")
-            pixels[done, : content.height, : content.width] = resized(read_grey(scene.path), content)
+            grey = JUST_DECODED.take(scene.pixel_hash, partial(read_grey, scene.path))
+            pixels[done, : content.height, : content.width] = resized(grey, content)
 
     parts = [f"{scene.pixel_hash} {content}" for scene, content in zip(scenes, contents, strict=True)]
     pixels = cached_array("scenes", parts, (len(scenes), side, side), fill, sources=[Path(__file__)])

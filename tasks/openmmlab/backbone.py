@@ -18,16 +18,15 @@ from tasks.openmmlab.detector import PyramidBackbone
 from tasks.openmmlab.segmenter import on_grid
 from tasks.protocol import task_settings
 from tasks.protocol.settings import DetectionSettings
+from tasks.under_heads import UnderHeads
 
 Output = Literal["map", "stages", "pyramid"]
 """map: the last tokens, final norm included, on their grid (what Segmenter decodes); stages: the maps of all stages,
 from fine to coarse (what a neck of theirs wants of a hierarchical network; a plain ViT has one); pyramid: the simple
 feature pyramid of our detector, window attention included, so that their detectors need no neck."""
 
-_ENCODER = "encoder."
 
-
-class SAREncoder(nn.Module):
+class SAREncoder(UnderHeads):
     """An encoder of the catalogue, its weights in place, that answers with a tuple of maps.
 
     Args:
@@ -109,21 +108,6 @@ class SAREncoder(nn.Module):
                 return (on_grid(features),)
             maps = cast(Encoder, self.encoder).maps(images)
         return tuple(found.values for found in maps) if self.pyramid is None else tuple(self.pyramid(maps))
-
-    @property
-    def layer_count(self) -> int:
-        """As of the encoder."""
-        return cast(Encoder, self.encoder).layer_count
-
-    def layer_id(self, parameter_name: str) -> int:
-        """The encoder's layer of a parameter; one more than the last for the pyramid."""
-        if parameter_name.startswith(_ENCODER):
-            return cast(Encoder, self.encoder).layer_id(parameter_name.removeprefix(_ENCODER))
-        return self.layer_count + 1
-
-    def no_weight_decay(self) -> set[str]:
-        """What the encoder exempts."""
-        return {_ENCODER + name for name in cast(Encoder, self.encoder).no_weight_decay()}
 
     def train(self, mode: bool = True) -> SAREncoder:
         """A frozen encoder stays in evaluation: no dropout, no statistics."""

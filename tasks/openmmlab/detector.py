@@ -19,7 +19,7 @@ differences, none of them removed:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,10 @@ from tasks.detection.pyramid import FeaturePyramid
 from tasks.openmmlab.installation import build_network, require_openmmlab
 from tasks.openmmlab.networks import detector_config
 from tasks.protocol.settings import DetectionSettings
+from tasks.under_heads import UnderHeads
 
 NORM = {"type": ChannelNorm, "eps": 1e-6}
 """The norm of our own box head."""
-
-_BACKBONE = "network.backbone.encoder."
 
 
 class PyramidBackbone(nn.Module):
@@ -57,8 +56,10 @@ class PyramidBackbone(nn.Module):
         return tuple(self.pyramid(self.encoder.maps(images)))
 
 
-class OpenMMLabDetector(nn.Module):
+class OpenMMLabDetector(UnderHeads):
     """Answers to the calls of `tasks.detection.detector.Detector`."""
+
+    encoder_path = "network.backbone.encoder"
 
     def __init__(self, encoder: Encoder, classes: int, settings: DetectionSettings, *, seed: int) -> None:
         super().__init__()
@@ -86,25 +87,6 @@ class OpenMMLabDetector(nn.Module):
         answers = self.network.predict(images, _samples(images), rescale=False)  # type: ignore[operator]
         found = [answer.pred_instances for answer in answers]
         return [Detected(one.bboxes.float(), one.labels, one.scores.float()) for one in found]
-
-    @property
-    def layer_count(self) -> int:
-        """Layers of the encoder."""
-        return self._encoder.layer_count
-
-    def layer_id(self, parameter_name: str) -> int:
-        """The encoder's layer of a parameter; layer_count + 1 for pyramid and heads."""
-        if parameter_name.startswith(_BACKBONE):
-            return self._encoder.layer_id(parameter_name.removeprefix(_BACKBONE))
-        return self.layer_count + 1
-
-    def no_weight_decay(self) -> set[str]:
-        """What the encoder exempts from decay, under the names that the parameters have here."""
-        return {_BACKBONE + name for name in self._encoder.no_weight_decay()}
-
-    @property
-    def _encoder(self) -> Encoder:
-        return cast(PyramidBackbone, self.network.backbone).encoder
 
 
 def _samples(images: Tensor, targets: Sequence[Targets] | None = None) -> list[Any]:

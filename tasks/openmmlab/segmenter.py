@@ -13,8 +13,7 @@ from tasks.openmmlab.installation import build_network, require_openmmlab
 from tasks.openmmlab.networks import segmenter_config
 from tasks.protocol.settings import SegmentationSettings
 from tasks.segmentation.network import heads_of
-
-_BACKBONE = "network.backbone.encoder."
+from tasks.under_heads import UnderHeads
 
 
 def on_grid(features: Features) -> Tensor:
@@ -35,8 +34,11 @@ class TokenMap(nn.Module):
         return (on_grid(features),)
 
 
-class OpenMMLabSegmenter(nn.Module):
+class OpenMMLabSegmenter(UnderHeads):
     """An encoder under mmseg's mask transformer; to the optimiser it answers like our own `Segmenter`."""
+
+    encoder_path = "network.backbone.encoder"
+    undecayed = frozenset({"network.decode_head.cls_emb"})
 
     def __init__(self, encoder: Encoder, classes: int, settings: SegmentationSettings, *, seed: int) -> None:
         super().__init__()
@@ -71,22 +73,3 @@ class OpenMMLabSegmenter(nn.Module):
         about = {"ori_shape": image.shape[2:], "img_shape": image.shape[2:], "pad_shape": image.shape[2:]}
         logits: Tensor = self.network.inference(image, [about])  # type: ignore[operator]
         return logits[0].argmax(dim=0)
-
-    @property
-    def layer_count(self) -> int:
-        """Layers of the encoder."""
-        return self._encoder.layer_count
-
-    def layer_id(self, parameter_name: str) -> int:
-        """The encoder's layer of a parameter; layer_count + 1 for the decoder."""
-        if parameter_name.startswith(_BACKBONE):
-            return self._encoder.layer_id(parameter_name.removeprefix(_BACKBONE))
-        return self.layer_count + 1
-
-    def no_weight_decay(self) -> set[str]:
-        """What the encoder exempts, and the class vectors."""
-        return {*(_BACKBONE + name for name in self._encoder.no_weight_decay()), "network.decode_head.cls_emb"}
-
-    @property
-    def _encoder(self) -> Encoder:
-        return cast(TokenMap, self.network.backbone).encoder

@@ -163,6 +163,9 @@ class DetectionSettings(_Settings):
     test_score: float
     test_suppression_iou: float
     test_detections: int
+    ignore_difficult: bool = Field(
+        description="boxes that the annotators call difficult are neither asked for nor held against who finds them"
+    )
     few_shot_share: float = Field(gt=0, le=1, description="AIR-F: share of the training pool that is kept")
 
     @property

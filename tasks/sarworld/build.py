@@ -27,6 +27,8 @@ from tasks.sarworld.plan import (
     DATASETS,
     PLANTED,
     SIZES,
+    TEMPLATE_SETS,
+    TEMPLATE_TEXTS,
     TEXT_SETS,
     TEXTS,
     TRUTH,
@@ -342,7 +344,7 @@ def _tables(
     from tasks.sarworld.balance import require_balance
     from tasks.sarworld.sets.catalogue import maker_of
     from tasks.sarworld.sets.maker import json_lines
-    from tasks.sarworld.texts import plant
+    from tasks.sarworld.texts import plant, template_texts
     from tasks.sarworld.truth import Truth
 
     truths = [Truth.from_json(row) for row in rows]
@@ -355,4 +357,7 @@ def _tables(
             CLEAN_TEXTS: json_lines(texts.clean),
             PLANTED: json_lines(texts.planted),
         }
+    if name in TEMPLATE_SETS:
+        lines = [{"id": truth.image_id, **template_texts(truth)} for truth in truths]
+        tables |= {TEMPLATE_TEXTS: json_lines(lines)}
     return tables, require_balance(name, truths, items[0].size)

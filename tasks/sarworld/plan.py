@@ -288,6 +288,9 @@ _PLANS: dict[str, Callable[[Size], list[Item]]] = {
 
 
 TRUTH, TEXTS, CLEAN_TEXTS, PLANTED = "truth.jsonl", "texts.jsonl", "texts_clean.jsonl", "planted.jsonl"
+TEMPLATE_TEXTS = "texts_template.jsonl"
+"""True texts in one fixed wording, of the data set for pre-training (Table 8, first row)."""
+TEMPLATE_SETS = ("corpus",)
 TEXT_SETS = ("fusar_air_sense", "fusar_ship_sense", "sar_aircraft_few", "fusar_map", "corpus", "scenes")
 """Data sets whose images have the eight-field texts."""
 IMAGE_SETS = ("train", "val", "test", "trainval")
@@ -307,7 +310,9 @@ def tables_of(dataset: str) -> tuple[str, ...]:
 
 def extra_files(dataset: str) -> tuple[str, ...]:
     """All files of a data set besides images and marker: its tables, the truth, the texts."""
-    texts = (TEXTS, CLEAN_TEXTS, PLANTED) if dataset in TEXT_SETS else ()
+    texts: tuple[str, ...] = (TEXTS, CLEAN_TEXTS, PLANTED) if dataset in TEXT_SETS else ()
+    if dataset in TEMPLATE_SETS:
+        texts += (TEMPLATE_TEXTS,)
     return (*tables_of(dataset), TRUTH, *texts)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.mean_clip import mean_clip_uint8
 from foundation.errors import UsageError
-from tasks.pixels import mean_clip_uint8
 from tasks.sarworld.draws import Draws
 from tasks.sarworld.georeference import GeoTransform, corner_coordinates, scene_transform
 from tasks.sarworld.ground import Layout, Shape, grid_shape

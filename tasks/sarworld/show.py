@@ -178,7 +178,7 @@ def _draw(shown: Shown, ground: Ground, seed: int) -> None:
 
 
 def _image_panel(axes: Any, shown: Shown, ground: Ground, seed: int) -> None:
-    from tasks.pixels import mean_clip_uint8
+    from adapters.mean_clip import mean_clip_uint8
     from tasks.sarworld.sets.maker import drawn
 
     row = shown.truth

@@ -19,9 +19,8 @@ from foundation.seeds import derive_seed
 from tasks.baselines.patches import PATCH, PatchSegmenter
 from tasks.datasets.images import read_pixels
 from tasks.datasets.records import IGNORE, ImageEntry
-from tasks.input_path import HH, input_path
-from tasks.lookahead import lookahead
-from tasks.optimiser import build_optimiser
+from tasks.fine_tuning import Chosen, FineTuning, fine_tune, preparing
+from tasks.input_path import HH, InputPath, input_path
 from tasks.protocol.settings import SegmentationSettings
 from tasks.segmentation.data import SegmentationData
 from tasks.segmentation.loss import class_shares, mask_cross_entropy
@@ -39,7 +38,6 @@ from tasks.segmentation.tiling import (
     noise_tiles,
 )
 from tasks.task import Outcome, Row, Twin
-from tasks.training import accumulate, resolve_precision, train
 
 _TURNS = 8  # quarter turns, with and without a flip
 _MOST_PATCHES = 1_000_000  # of the control: more would take gigabytes and be thrown away by it
@@ -57,13 +55,13 @@ class Batch(NamedTuple):
         return int(self.tiles.shape[0])
 
 
-class TileTraining:
-    """A segmentation as the training loop wants it."""
+class TileTraining(FineTuning[Segmenter, SegmentationSettings, Batch]):
+    """A segmentation as the training loop wants it: every tile in every epoch, turned as the epoch says."""
 
     def __init__(
         self,
         model: Segmenter,
-        to_input: Callable[[Tensor], Tensor],
+        to_input: InputPath,
         settings: SegmentationSettings,
         tiles: Pixels,
         masks: MaskTiles,
@@ -71,33 +69,26 @@ class TileTraining:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.model = model
-        self.settings = settings
-        self.to_input = to_input
+        super().__init__(model, to_input, settings, len(tiles), seed=seed, device=device)
         self.tiles = tiles
         self.masks = masks
-        self.seed = seed
-        self.device = device
-        self.plan = accumulate(len(tiles), settings.training)
         self.targets = self.targets_of(masks.masks)
         self.ignoring = np.array([bool((mask == IGNORE).any()) for mask in masks.masks])
-        # On a GPU the batches of the next steps are gathered meanwhile; on the CPU that would only compete.
-        self.threads = 4 if device.type == "cuda" else 0
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps per epoch."""
-        return len(self.plan)
+    def prepared(self, epoch: int, chosen: Chosen) -> Batch:
+        """The chosen tiles with their targets."""
+        rows = self.masks.rows[chosen]
+        batch = Batch(
+            torch.from_numpy(np.array(self.tiles[chosen])),
+            self.targets[torch.from_numpy(rows)],
+            torch.from_numpy(self.masks.masks[rows] != IGNORE) if self.ignoring[rows].any() else None,
+        )
+        return turned(batch, self._turns(epoch)[chosen]) if self.settings.augment else batch
 
-    def batches(self, epoch: int) -> Iterator[list[Batch]]:
-        """Every training tile once, in an order and turned in ways that hang on seed and epoch alone."""
-        order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(len(self.tiles))
-        turns = np.zeros(len(self.tiles), dtype=np.int64)
-        if self.settings.augment:
-            turns = np.random.default_rng(derive_seed("turns", self.seed, epoch)).integers(0, _TURNS, len(self.tiles))
-        gather = partial(self._gather, order, turns)
-        for micros in lookahead(gather, self.plan, threads=self.threads):
-            yield [self._placed(batch) for batch in micros]
+    def placed(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        valid = None if batch.valid is None else batch.valid.to(self.device)
+        return Batch(batch.tiles.to(self.device), batch.targets.to(self.device), valid)
 
     def targets_of(self, masks: Pixels) -> Tensor:
         """What the loss wants of masks [M, S, S]: the share of every class in each patch."""
@@ -108,22 +99,9 @@ class TileTraining:
         logits = self.model(self.to_input(micro.tiles))
         return mask_cross_entropy(logits, micro.targets, micro.valid, self.settings.tile)
 
-    def _gather(self, order: NDArray[np.int64], turns: NDArray[np.int64], step: list[tuple[int, int]]) -> list[Batch]:
-        batches = []
-        for low, high in step:
-            chosen = order[low:high]
-            rows = self.masks.rows[chosen]
-            batch = Batch(
-                torch.from_numpy(np.array(self.tiles[chosen])),
-                self.targets[torch.from_numpy(rows)],
-                torch.from_numpy(self.masks.masks[rows] != IGNORE) if self.ignoring[rows].any() else None,
-            )
-            batches.append(turned(batch, turns[chosen]) if self.settings.augment else batch)
-        return batches
-
-    def _placed(self, batch: Batch) -> Batch:
-        valid = None if batch.valid is None else batch.valid.to(self.device)
-        return Batch(batch.tiles.to(self.device), batch.targets.to(self.device), valid)
+    def _turns(self, epoch: int) -> NDArray[np.int64]:
+        """For every tile how it is turned."""
+        return np.random.default_rng(derive_seed("turns", self.seed, epoch)).integers(0, _TURNS, self.items)
 
     @torch.inference_mode()
     def _grid(self) -> Grid:
@@ -179,49 +157,29 @@ def fit_and_predict(
     """Learns from the training part and gives every test image a mask."""
     device = device or torch.device("cpu")
     tiling = Tiling(settings.tile, settings.stride)
-
-    def preparing(done: int, total: int, note: str = "") -> None:
-        progress(0, 1, f"{note} {done} of {total}")  # not yet part of the work that is counted
+    told = preparing(progress)
 
     def tiles_of(entries: Sequence[ImageEntry]) -> TileSet:
         if twin == "noise_images":
             return noise_tiles(entries, tiling, seed)
-        return load_tiles(data.index, entries, tiling, preparing)
+        return load_tiles(data.index, entries, tiling, told)
 
     tiles = tiles_of(data.train).pixels
-    masks = _masks(data, tiling, twin, seed, preparing)
+    masks = _masks(data, tiling, twin, seed, told)
     if not loaded.trainable:
         return _control(loaded, data, tiles, masks, twin=twin, seed=seed, progress=progress)
     to_input = input_path(loaded, settings.normalisation)
     made = network.make_model(cast(Encoder, loaded.encoder), len(data.classes), settings, seed=seed)
     model = cast(Segmenter, made.to(device))
-    optimiser = build_optimiser(
-        model,
-        settings.training.optimiser,
-        layer_id=model.layer_id,
-        layer_count=model.layer_count,
-        positions=model.no_weight_decay(),
-    )
-    history = train(
+    return fine_tune(
         network.training(model, to_input, settings, tiles, masks, seed=seed, device=device),
-        optimiser,
-        settings.training,
-        seed=seed,
-        device=device,
+        lambda precision: _rows(
+            data, network.predict(model, to_input, tiles_of(data.test), data.test, tiling, device, precision)
+        ),
         checkpoint=checkpoint,
         key=key,
         progress=progress,
-    )
-    precision = resolve_precision(settings.training.precision, device)
-    answers = network.predict(model, to_input, tiles_of(data.test), data.test, tiling, device, precision)
-    return Outcome(
-        predictions=_rows(data, answers),
-        losses=history.losses,
-        parameters=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        precision=precision,
-        earlier_seconds=history.earlier_seconds,
-        resumed_from_epoch=history.resumed_from_epoch,
-        warnings=[*history.warnings, *_remarks(data, loaded)],
+        remarks=_remarks(data, loaded),
     )
 
 

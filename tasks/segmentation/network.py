@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from adapters.interface import Encoder, Features
 from foundation.seeds import derive_seed
+from tasks.under_heads import UnderHeads
 
 _HEAD_WIDTH = 64  # section 5.1: 768 / 12 and 1024 / 16
 _INITIAL_STD = 0.02
@@ -69,8 +70,10 @@ class MaskDecoder(nn.Module):
         nn.init.trunc_normal_(self.class_vectors, std=_INITIAL_STD, generator=generator)
 
 
-class Segmenter(nn.Module):
-    """An encoder under a mask decoder."""
+class Segmenter(UnderHeads):
+    """An encoder under a mask decoder, whose class vectors are not decayed."""
+
+    undecayed = frozenset({"decoder.class_vectors"})
 
     def __init__(self, encoder: Encoder, classes: int, *, blocks: int, dropout: float, seed: int) -> None:
         super().__init__()
@@ -83,21 +86,6 @@ class Segmenter(nn.Module):
         features: Features = self.encoder(images)
         logits: Tensor = self.decoder(features.tokens)
         return logits.view(len(logits), *features.grid, self.classes)
-
-    @property
-    def layer_count(self) -> int:
-        """Layers of the encoder."""
-        return self.encoder.layer_count
-
-    def layer_id(self, name: str) -> int:
-        """The encoder's own layers; the decoder comes after the last."""
-        if name.startswith("encoder."):
-            return self.encoder.layer_id(name.removeprefix("encoder."))
-        return self.layer_count + 1
-
-    def no_weight_decay(self) -> set[str]:
-        """What the encoder exempts, and the class vectors."""
-        return {*(f"encoder.{name}" for name in self.encoder.no_weight_decay()), "decoder.class_vectors"}
 
 
 def heads_of(width: int) -> int:

@@ -14,13 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.pixel_cache import cached_array
 from foundation.errors import UsageError
 from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.datasets.images import read_pixels
+from tasks.datasets.just_decoded import JUST_DECODED
 from tasks.datasets.masks import read_mask
 from tasks.datasets.records import IGNORE, DatasetIndex, ImageEntry
-from tasks.pixel_cache import cached_array
 
 Pixels = NDArray[np.uint8]
 ReadPixels = Callable[[ImageEntry], Pixels]
@@ -97,7 +98,10 @@ def load_tiles(
     shape = (int(first[-1]), tiling.side, tiling.side, *channels)
 
     def fill(out: Pixels) -> None:
-        _fill(out, entries, first, tiling, lambda entry: read_pixels(index, entry), 0, progress)
+        def read(entry: ImageEntry) -> Pixels:
+            return JUST_DECODED.take(entry.pixel_hash, lambda: read_pixels(index, entry))
+
+        _fill(out, entries, first, tiling, read, 0, progress)
 
     parts = [f"{tiling}", *(entry.pixel_hash for entry in entries)]
     return TileSet(cached_array("tiles", parts, shape, fill, sources=_SOURCES), first)

@@ -14,10 +14,10 @@ from torch.nn.functional import conv2d
 
 from adapters.card import InputContract, ModelCard
 from adapters.input_rules import choose_bands, require_fit
+from adapters.mean_clip import mean_clip_uint8
 from adapters.registry import catalog
 from adapters.sar_input import FLOOR_DB, Statistics, encoder_input, native_statistics, prepare, to_unit
 from foundation.errors import UsageError
-from tasks.pixels import mean_clip_uint8
 
 GREY = InputContract(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 DB = InputContract(unit="db", channels=1, grey_rule="single", mean=(-12.0,), std=(6.0,))

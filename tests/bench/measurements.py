@@ -5,78 +5,106 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tests.bench.classification_run import classification_run
 from tests.bench.detection_run import detection_run
 from tests.bench.detection_speed import DETECTION_MEASUREMENTS
 from tests.bench.encoders import ENCODER_MEASUREMENTS
 from tests.bench.interleave import Timing, interleaved
+from tests.bench.klip_step import KLIP_STEP_MEASUREMENTS
+from tests.bench.scio_screening import SCIO_MEASUREMENTS
 from tests.bench.segmentation_speed import SEGMENTATION_MEASUREMENTS
 from tests.bench.world import ci_world, scene
 
-BATCH = 32
+if TYPE_CHECKING:
+    from tasks.protocol import ClassificationSettings
 
 
 def training_step(turns: int) -> dict[str, Timing]:
-    """One optimiser step of the mini ViT on 64 px chips: ours, and timm's own model in a bare loop."""
+    """One optimiser step of the mini profile's classification: ours, and timm's own model in a bare loop."""
+    from tasks.protocol import ClassificationSettings, task_settings
+
+    settings = task_settings("mini", "classification", "mini")
+    assert isinstance(settings, ClassificationSettings)
+    return _training_step(settings, turns)
+
+
+def training_step_64(turns: int) -> dict[str, Timing]:
+    """The same on 32 chips of 64 px."""
+    from tasks.protocol import ClassificationSettings, task_settings
+
+    values = task_settings("mini", "classification", "mini").model_dump()
+    values["image_size"] = 64
+    values["training"].update(batch=32, micro_batch=32)
+    return _training_step(ClassificationSettings.model_validate(values), turns)
+
+
+def _training_step(settings: ClassificationSettings, turns: int) -> dict[str, Timing]:
+    """Both see the same pixels under the same statistics; what cuts crops trains a model of its own."""
     import numpy as np
     import timm
     import torch
-    from torch import nn
     from torch.nn.functional import cross_entropy
 
     from adapters.load import load
     from adapters.registry import catalog
-    from tasks.classification.fit import Batch, Classifier, FineTuning
+    from tasks.classification.fit import Batch, ChipTraining, Classifier
+    from tasks.input_path import input_path
     from tasks.optimiser import build_optimiser
-    from tasks.protocol import ClassificationSettings, task_settings
     from tasks.training import _step, autocast
 
     torch.set_num_threads(1)
-    settings = task_settings("mini", "classification", "mini")
-    assert isinstance(settings, ClassificationSettings)
-    card = catalog()["random-mini"]
-    loaded = load(card, image_size=64, seed=0)
-    model = Classifier(loaded.encoder, 7, "class_token", 0)  # type: ignore[arg-type]
+    card, device = catalog()["random-mini"], torch.device("cpu")
+    context = autocast(device, "fp32")
+    side, count = settings.image_size, settings.training.batch
+    geometry, classes = card.architecture, 7
+    assert geometry is not None
     rng = np.random.default_rng(0)
-    images = list(rng.integers(0, 256, (BATCH, 64, 64), dtype=np.uint8))
-    labels = [int(label) for label in rng.integers(0, 7, BATCH)]
-    device = torch.device("cpu")
-    ours = FineTuning(model, loaded, settings, images, labels, seed=0, device=device)
-    optimiser = build_optimiser(model, settings.training.optimiser)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    images = list(rng.integers(0, 256, (count, side, side), dtype=np.uint8))
+    labels = [int(label) for label in rng.integers(0, classes, count)]
+    batch = Batch(torch.from_numpy(np.stack(images)), torch.tensor(labels))
+
+    def ours() -> tuple[ChipTraining, Callable[[list[Batch]], object]]:
+        loaded = load(card, image_size=side, seed=0)
+        model = Classifier(loaded.encoder, classes, "class_token", 0).train()  # type: ignore[arg-type]
+        task = ChipTraining(
+            model, input_path(loaded, settings.normalisation), settings, images, labels, seed=0, device=device
+        )
+        optimiser = build_optimiser(model, settings.training.optimiser)
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        return task, partial(_step, task, optimiser, scaler, settings=settings.training, context=context)
+
+    _, our_step = ours()
+    task, step_with_crops = ours()
     peer = timm.create_model(
         "vit_base_patch16_224",
-        img_size=64,
-        patch_size=8,
-        embed_dim=128,
-        depth=4,
-        num_heads=4,
-        num_classes=7,
+        img_size=side,
+        patch_size=geometry.patch,
+        embed_dim=geometry.width,
+        depth=geometry.depth,
+        num_heads=geometry.heads,
+        num_classes=classes,
     )
-    peer_optimiser = torch.optim.AdamW(peer.parameters(), lr=1e-3, weight_decay=0.05)
-    target = torch.tensor(labels)
-    grey = torch.from_numpy(np.stack(images))
-    batch = Batch(grey, target)
-    model.train()
-
-    def our_step() -> None:
-        _step(ours, optimiser, scaler, [batch], settings.training, autocast(device, "fp32"))
+    rate, decay = settings.training.optimiser.rate, settings.training.optimiser.weight_decay
+    peer_optimiser = torch.optim.AdamW(peer.parameters(), lr=rate, weight_decay=decay)
+    mean, std = settings.normalisation.mean[0], settings.normalisation.std[0]
 
     def peer_step() -> None:
         peer_optimiser.zero_grad(set_to_none=True)
-        inputs = ((grey[:, None].float() - 127.5) / 127.5).repeat(1, 3, 1, 1)
-        loss: torch.Tensor = cross_entropy(peer(inputs), target, label_smoothing=0.1)
+        inputs = ((batch.images[:, None].float() - mean) / std).repeat(1, 3, 1, 1)
+        loss: torch.Tensor = cross_entropy(peer(inputs), batch.labels, label_smoothing=settings.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         peer_optimiser.step()
 
     def our_step_with_crops() -> None:
-        for micros in ours.batches(0):
-            _step(ours, optimiser, scaler, micros, settings.training, autocast(device, "fp32"))
+        for micros in task.batches(0):
+            step_with_crops(micros)
 
-    assert isinstance(peer, nn.Module)
     return interleaved(
-        {"ours": our_step, "timm, bare loop": peer_step, "ours with crops": our_step_with_crops}, turns=turns
+        {"ours": lambda: our_step([batch]), "timm, bare loop": peer_step, "ours with crops": our_step_with_crops},
+        turns=turns,
     )
 
 
@@ -100,12 +128,15 @@ def start_up(turns: int) -> dict[str, Timing]:
 
 MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {
     "training-step": (training_step, "timm, bare loop"),
+    "training-step-64": (training_step_64, "timm, bare loop"),
     "classification-run": (classification_run, "a script with timm"),
     "start-up": (start_up, "python -c pass"),
     **DETECTION_MEASUREMENTS,
     "detection-run": (detection_run, "torchvision script"),
     **SEGMENTATION_MEASUREMENTS,
     **ENCODER_MEASUREMENTS,
+    **SCIO_MEASUREMENTS,
+    **KLIP_STEP_MEASUREMENTS,
     "scene": (scene, "points in a loop"),
     "ci-world": (ci_world, "one process"),
 }

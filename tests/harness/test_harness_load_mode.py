@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.card import WeightSource
 from adapters.registry import catalog
 from foundation.errors import UsageError
 from harness.plan import mode_of
@@ -12,6 +13,11 @@ from harness.plan import mode_of
 def test_models_without_weights_are_what_they_are() -> None:
     for name in ("random-mini", "simple-features", "resnet18-scratch"):
         assert mode_of(catalog()[name], "paper_plain") == "native"
+
+
+def test_our_own_shipped_weights_are_what_they_are() -> None:
+    shipped = catalog()["random-mini"].model_copy(update={"weights": WeightSource(kind="shipped")})
+    assert mode_of(shipped, "paper_plain") == "native"
 
 
 @pytest.mark.parametrize("mode", ["native", "resampled16", "paper_plain"])

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from klip import cli
 from klip.cli import main
 from klip.text import TARGET_FIELDS
+from tests.klip.small_corpus import record as number_record
+from tests.klip.small_corpus import write_corpus
 
 
 def klip(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -86,16 +89,46 @@ def test_an_empty_corpus_exits_5_and_an_absent_one_3(
     assert "Traceback" not in capsys.readouterr().err
 
 
+QUICK = ("settings", "text", "tokenizer")
+"""What runs in a moment; of commands that train it is only asked whether they are understood."""
+
+
 def test_the_commands_of_the_room_s_readme_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_corpus(tmp_path / "corpus", [number_record(number) for number in range(3)])
     (tmp_path / "corpus.jsonl").write_text(record("a"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     readme = Path(cli.__file__).with_name("README.md").read_text(encoding="utf-8")
     commands = [shlex.split(line) for line in readme.splitlines() if line.startswith("    klip ")]
-    assert {command[1] for command in commands} == {"settings", "text"}
+    assert {command[1] for command in commands} == {*QUICK, "pretrain", "scio", "baseline", "export", "zoo"}
     for command in commands:
-        assert klip(monkeypatch, *command[1:]) == 0, (command, capsys.readouterr().err)
+        if command[1] in QUICK:
+            assert klip(monkeypatch, *command[1:]) == 0, (command, capsys.readouterr().err)
+        else:
+            understood(command[1:])
+
+
+def understood(arguments: list[str]) -> None:
+    """Parses a command line down to the last option, and runs nothing."""
+    command, context = get_command(cli.app), None
+    while (commands := getattr(command, "commands", None)) is not None:
+        context = type(command).context_class(command, parent=context)
+        command, arguments = commands[arguments[0]], arguments[1:]
+    command.make_context(command.name, list(arguments), parent=context)
+
+
+def test_an_option_that_is_not_there_would_be_found() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        understood(["pretrain", "corpus", "--out", "x", "--sizes", "tiny"])
+
+
+def test_settings_can_be_changed_by_hand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert klip(monkeypatch, "settings", "--set", "optim.lr=1e-4") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "(paper" in line] == [["optim.lr", "0.0001", "(paper:", "0.0003)"]]
+    assert klip(monkeypatch, "settings", "--set", "optim.rate=1e-4") == 2
+    assert "klip settings" in capsys.readouterr().err
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:

@@ -16,25 +16,6 @@ from tasks.datasets import DatasetIndex, DataSource, read_index
 WriteImage = Callable[[Path, NDArray[Any]], Path]
 
 
-def _write_image(path: Path, samples: NDArray[Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() in {".tif", ".tiff"}:
-        import tifffile
-
-        tifffile.imwrite(path, samples)
-    else:
-        from PIL import Image
-
-        Image.fromarray(samples).save(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def write_image() -> WriteImage:
-    """Writes samples in the format of the file's ending, folders included."""
-    return _write_image
-
-
 @pytest.fixture(scope="session")
 def texture() -> Callable[..., NDArray[np.uint8]]:
     """Grey noise, different for every number."""
@@ -54,7 +35,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def shape_index(tmp_path_factory: pytest.TempPathFactory) -> DatasetIndex:
+def shape_index(tmp_path_factory: pytest.TempPathFactory, write_image: WriteImage) -> DatasetIndex:
     """A data set that can be learnt: three classes, told apart by where a bright square lies.
 
     Twenty noisy chips of 24 pixels per class, so chance is one third.
@@ -66,5 +47,5 @@ def shape_index(tmp_path_factory: pytest.TempPathFactory) -> DatasetIndex:
             chip = rng.integers(0, 90, (24, 24), dtype=np.uint8)
             down, right = rng.integers(-1, 2, 2)
             chip[top + down : top + down + 8, left + right : left + right + 8] += np.uint8(150)
-            _write_image(root / label / f"{number:02d}.png", chip)
+            write_image(root / label / f"{number:02d}.png", chip)
     return read_index(DataSource("fusar_air", root))

@@ -17,9 +17,10 @@ from adapters.interface import LoadedModel
 from adapters.load import load
 from adapters.registry import catalog
 from tasks.classification.data import ClassificationData, build
-from tasks.classification.fit import Classifier, FineTuning, fit_and_predict, predict
+from tasks.classification.fit import ChipTraining, Classifier, fit_and_predict, predict
 from tasks.classification.score import score
 from tasks.datasets import DatasetIndex
+from tasks.input_path import input_path
 from tasks.protocol import ClassificationSettings, task_settings
 from tasks.task import Outcome
 
@@ -176,11 +177,19 @@ def test_a_new_head_hangs_on_the_seed_alone() -> None:
     assert not heads[0].bias.any()
 
 
-def _fine_tuning(labels: list[int], **changes: Any) -> FineTuning:
+def _fine_tuning(labels: list[int], **changes: Any) -> ChipTraining:
     images = [np.full((SIZE, SIZE), number, dtype=np.uint8) for number in range(len(labels))]
     settings = _settings(3, **changes)
     model = Classifier(build_vit(TINY, image_size=SIZE, seed=0), 3, "mean", 0)
-    return FineTuning(model, _model(), settings, images, labels, seed=0, device=torch.device("cpu"))
+    return ChipTraining(
+        model,
+        input_path(_model(), settings.normalisation),
+        settings,
+        images,
+        labels,
+        seed=0,
+        device=torch.device("cpu"),
+    )
 
 
 def test_an_epoch_shows_every_image_once_with_its_own_label() -> None:
@@ -213,7 +222,15 @@ def test_crops_hang_on_seed_and_epoch() -> None:
     model = Classifier(build_vit(TINY, image_size=SIZE, seed=0), 3, "mean", 0)
 
     def crop(seed: int, epoch: int) -> torch.Tensor:
-        task = FineTuning(model, _model(), settings, [image], [0], seed=seed, device=torch.device("cpu"))
+        task = ChipTraining(
+            model,
+            input_path(_model(), settings.normalisation),
+            settings,
+            [image],
+            [0],
+            seed=seed,
+            device=torch.device("cpu"),
+        )
         ((micro,),) = task.batches(epoch)
         return micro.images
 
@@ -241,7 +258,9 @@ def test_pixels_are_normalised_as_the_protocol_says() -> None:
 def test_nothing_is_dropped_while_predicting() -> None:
     loaded = _model(dropout=0.5)
     model = Classifier(loaded.encoder, 3, "class_token", 0).train()  # type: ignore[arg-type]
-    task = FineTuning(model, loaded, _settings(1), [], [], seed=0, device=torch.device("cpu"))
+    task = ChipTraining(
+        model, input_path(loaded, _settings(1).normalisation), _settings(1), [], [], seed=0, device=torch.device("cpu")
+    )
     images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE), dtype=np.uint8)
     first, second = (predict(model, task.to_input, images, torch.device("cpu"), "fp32") for _ in range(2))
     assert (first == second).all()

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from adapters.decode import read_grey
 from foundation.hashing import hash_bytes
-from tasks.datasets.decode import read_grey
 from tasks.images import ImageSource, centre_square, load_originals, load_squares
 
 pytestmark = pytest.mark.usefixtures("own_cache")

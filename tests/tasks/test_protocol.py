@@ -165,6 +165,7 @@ def test_detection_is_section_4_1() -> None:
         "test_score": 0.05,
         "test_suppression_iou": 0.5,
         "test_detections": 100,
+        "ignore_difficult": False,  # section 11.2
         "few_shot_share": 0.2,  # section 2.5
     }
     assert (training["epochs"], training["batch"], training["micro_batch"]) == (36, 32, 4)

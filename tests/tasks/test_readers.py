@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from adapters import decode
 from foundation.errors import BenchError, MissingError, UsageError
 from foundation.hashing import hash_bytes
 from tasks.catalog import DATASETS
 from tasks.classification.data import build
-from tasks.datasets import DataOptions, DatasetIndex, DataSource, decode, find_source, fusar_ship, read_index
+from tasks.datasets import DataOptions, DatasetIndex, DataSource, find_source, fusar_ship, read_index
 from tasks.datasets.catalogue import MARKER, READERS
 from tasks.datasets.index import difference_hash, duplicates_across
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from adapters import decode
 from foundation.errors import BenchError, MissingError, UsageError
-from tasks.datasets import Box, DataOptions, DatasetIndex, DataSource, ImageEntry, decode, read_index
+from tasks.datasets import Box, DataOptions, DatasetIndex, DataSource, ImageEntry, read_index
 from tasks.datasets.boxes import check_boxes
 from tasks.datasets.division import divide
 from tasks.datasets.sense import scene_of

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from adapters import decode
+from adapters.mean_clip import mean_clip_uint8
 from foundation.errors import BenchError, MissingError, UsageError
-from tasks.datasets import DataOptions, DatasetIndex, DataSource, decode, masks, read_index
+from tasks.datasets import DataOptions, DatasetIndex, DataSource, masks, read_index
 from tasks.datasets.division import divide
 from tasks.datasets.images import read_pixels, to_pixels
 from tasks.datasets.masks import colours_to_ids, read_mask
 from tasks.datasets.records import IGNORE, Colour
-from tasks.pixels import mean_clip_uint8
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

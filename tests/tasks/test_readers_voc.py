@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from adapters import decode
 from foundation.errors import MissingError, UsageError
-from tasks.datasets import Box, DataOptions, DatasetIndex, DataSource, ImageEntry, decode, read_index
+from tasks.datasets import Box, DataOptions, DatasetIndex, DataSource, ImageEntry, read_index
 from tasks.datasets.division import divide
 from tasks.datasets.voc import parse_xml, read_voc
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from tasks.pixels import mean_clip_uint8
+from adapters.mean_clip import mean_clip_uint8
 from tasks.sarworld.draws import Draws
 from tasks.sarworld.encoding import jpeg
 from tasks.sarworld.ground import grid_shape

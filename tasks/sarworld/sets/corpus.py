@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.pixels import mean_clip_uint8
+from adapters.mean_clip import mean_clip_uint8
 from tasks.sarworld.draws import Draws
 from tasks.sarworld.encoding import png
 from tasks.sarworld.ground import grid_shape

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.pixels import mean_clip_uint8
+from adapters.mean_clip import mean_clip_uint8
 from tasks.sarworld.buildings import mean_layover_m
 from tasks.sarworld.draws import Draws
 from tasks.sarworld.encoding import tiff

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from tasks.pixels import mean_clip_uint8
+from adapters.mean_clip import mean_clip_uint8
 from tasks.sarworld.draws import Draws
 from tasks.sarworld.encoding import png
 from tasks.sarworld.ground import grid_shape

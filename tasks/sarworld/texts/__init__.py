@@ -8,6 +8,7 @@ from tasks.sarworld.texts.claims import Claim, claims_of
 from tasks.sarworld.texts.mistakes import KINDS
 from tasks.sarworld.texts.parse import parse_claims, parse_value
 from tasks.sarworld.texts.planted import DEFAULT_RATES, Corpus, Rates, plant
+from tasks.sarworld.texts.template import template_texts
 from tasks.sarworld.texts.write import write_texts
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "parse_claims",
     "parse_value",
     "plant",
+    "template_texts",
     "write_texts",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.sarworld.texts import landform_grammar, target_grammar
 from tasks.sarworld.texts.claims import Claim, claims_of
 from tasks.sarworld.texts.vocabulary import LANDFORM_POOLS, TARGET_POOLS
-from tasks.sarworld.texts.wording import Wording
+from tasks.sarworld.texts.wording import Pools, Wording
 from tasks.sarworld.truth import Domain, Truth
 
 if TYPE_CHECKING:
@@ -22,11 +22,20 @@ def write_texts(truth: Truth, rng: np.random.Generator) -> dict[str, str]:
 
 def write_claims(domain: Domain, claims: Mapping[str, Claim], rng: np.random.Generator) -> dict[str, str]:
     """One sentence per claim, true or not; words are not repeated where there are others."""
+    wording = Wording(rng, pools_of(domain))
+    return {field: realised(domain, field, claim, wording) for field, claim in claims.items()}
+
+
+def pools_of(domain: Domain) -> Pools:
+    """The words that carry no fact."""
+    return LANDFORM_POOLS if domain == "landform" else TARGET_POOLS
+
+
+def realised(domain: Domain, field: str, claim: Claim, wording: Wording) -> str:
+    """The sentence of one claim in the words that `wording` chooses."""
     grammar = landform_grammar if domain == "landform" else target_grammar
-    wording = Wording(rng, LANDFORM_POOLS if domain == "landform" else TARGET_POOLS)
-    return {
-        field: grammar.vague(domain, field, wording)
-        if "vague" in claim
-        else grammar.realise(domain, field, claim, wording)
-        for field, claim in claims.items()
-    }
+    if "vague" in claim:
+        sentence: str = grammar.vague(domain, field, wording)
+    else:
+        sentence = grammar.realise(domain, field, claim, wording)
+    return sentence

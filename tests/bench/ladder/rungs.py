@@ -13,9 +13,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.decode import read_grey
 from foundation.seeds import derive_seed
 from tasks.datasets import DataOptions, DatasetIndex, DataSource, read_index
-from tasks.datasets.decode import read_grey
 from tasks.datasets.records import NO_LABEL, ImageEntry
 from tasks.images import centre_square
 from tasks.sarworld.plan import folder_of

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tasks.datasets import DataOptions, DatasetIndex, DataSource, read_index
-from tasks.protocol import DetectionSettings, task_settings
+from tasks.protocol import DetectionSettings
 from tests.tasks.detection.pictures import Picture, draw, random_pictures
+from tests.tasks.tiny_settings import tiny_detection
 
 WriteImage = Callable[[Path, NDArray[Any]], Path]
 WriteScenes = Callable[..., DatasetIndex]
@@ -60,28 +61,5 @@ def bright_index(write_image: WriteImage, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> MakeSettings:
-    """The mini profile at 32 pixels, so small that a training takes a second or two."""
-
-    def make(epochs: int = 3, **changes: Any) -> DetectionSettings:
-        values = task_settings("mini", "detection", "mini").model_dump()
-        values.update(
-            image_size=48,
-            smallest_image=16,
-            window=3,
-            global_blocks=(1,),
-            pyramid_strides=(4, 8),
-            pyramid_channels=16,
-            anchor_scale=2.0,
-            roi_hidden=32,
-            roi_convolutions=1,
-            roi_samples=32,
-            rpn_samples=64,
-            rpn_proposals_train=(100, 50),
-            rpn_proposals_test=(100, 50),
-        )
-        values["training"].update(epochs=epochs, batch=8, micro_batch=8)
-        values["training"]["optimiser"].update(rate=0.003)
-        values["training"]["schedule"].update(warmup_epochs=0, milestones=(), kind="constant")
-        return DetectionSettings.model_validate({**values, **changes})
-
-    return make
+    """The mini profile at 48 pixels, so small that a training takes a second or two."""
+    return tiny_detection

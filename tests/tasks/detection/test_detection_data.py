@@ -157,3 +157,11 @@ def test_planning_and_scoring_never_import_torch() -> None:
         "import tasks.detection.score, tasks.detection.control; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_truth_says_whether_difficult_boxes_are_ignored(
+    bright_index: DatasetIndex, tiny_settings: MakeSettings
+) -> None:
+    for ignored in (False, True):
+        data = build(bright_index, tiny_settings(ignore_difficult=ignored))
+        assert truth_of(data)["ignore_difficult"] is ignored

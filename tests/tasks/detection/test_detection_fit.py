@@ -21,7 +21,7 @@ from tasks.detection import fit as module
 from tasks.detection.augment import Marked, augment
 from tasks.detection.data import DetectionData, build, truth_of
 from tasks.detection.detector import Detected, Detector
-from tasks.detection.fit import FineTuning, annotated, fit_and_predict
+from tasks.detection.fit import SceneTraining, annotated, fit_and_predict
 from tasks.detection.score import score
 from tasks.detection.squares import squares_to_learn, squares_to_test
 from tasks.input_path import input_path
@@ -147,9 +147,17 @@ def test_an_epoch_shows_every_image_once_and_hangs_on_seed_and_epoch_alone(
     squares = squares_to_learn(data.train, 57.6)
     marked = annotated(data.train, "none", 0)
 
-    def task(seed: int) -> FineTuning:
+    def task(seed: int) -> SceneTraining:
         model = Detector(_model().encoder, 1, settings, seed=0)  # type: ignore[arg-type]
-        return FineTuning(model, _model(), settings, squares, marked, seed=seed, device=torch.device("cpu"))
+        return SceneTraining(
+            model,
+            input_path(_model(), settings.normalisation),
+            settings,
+            squares,
+            marked,
+            seed=seed,
+            device=torch.device("cpu"),
+        )
 
     ours = task(3)
     assert ours.steps_per_epoch == 4

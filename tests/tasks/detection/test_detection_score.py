@@ -242,3 +242,30 @@ def test_stored_detections_come_back_to_the_last_bit() -> None:
     sure = float(np.float32(1) / np.float32(3))
     rows = json.loads(json.dumps([{"image_id": "a", "boxes": [[1.25, 2, 3, 4, 1, sure]]}]))
     assert detections(rows, ["a"]) == [Detection("a", 1, 1.25, 2.0, 3.0, 4.0, sure)]
+
+
+def test_difficult_boxes_are_like_others_unless_the_truth_says_otherwise() -> None:
+    """The tanker of the first image is difficult, and nobody finds it."""
+    truth = _truth()
+    rows = [{**row, "boxes": [box for box in row["boxes"] if box[4] != 1]} for row in _perfect(truth)]
+    strict, lenient = score(rows, truth), score(rows, _truth(ignore_difficult=True))
+    assert strict["metrics"]["ap50"].value == 50.0
+    assert lenient["metrics"]["ap50"].value == 100.0
+    assert strict["details"]["precision_at_recall"]["tanker"] == [0.0] * 101
+    assert lenient["details"]["precision_at_recall"]["tanker"] is None
+    assert lenient["details"]["absent_classes"] == ["tanker", "tug"]
+
+
+def test_who_finds_an_ignored_box_is_neither_right_nor_wrong() -> None:
+    truth = _truth(ignore_difficult=True)
+    assert score(_perfect(truth), truth)["metrics"]["ap50"].value == 100.0
+    elsewhere = [{**row, "boxes": [*row["boxes"], [0, 0, 3, 3, 0, 0.95]]} for row in _perfect(truth)]
+    assert (score(elsewhere, truth)["metrics"]["ap50"].value or 0) < 100.0
+
+
+def test_where_all_boxes_are_ignored_nothing_is_defined() -> None:
+    truth = _truth(ignore_difficult=True)
+    for row in truth["test"]:
+        row["boxes"] = [[*box[:5], True] for box in row["boxes"]]
+    scored = score(_nothing(truth), truth)
+    assert scored["metrics"]["ap50"].value is None and scored["baselines"].chance["ap50"] is None

@@ -21,11 +21,11 @@ from tasks.datasets import DataOptions, DatasetIndex, DataSource, read_index
 from tasks.datasets.fusar_map import COLOURS
 from tasks.openmmlab.installation import SHARED_LIBRARY, is_installed, require_openmmlab
 from tasks.protocol import DetectionSettings, SegmentationSettings, task_settings
+from tests.tasks.tiny_settings import SIDE, tiny_detection
 
 WriteImage = Callable[[Path, NDArray[Any]], Path]
 Corners = list[tuple[int, int, int, int]]
 
-SIDE = 48
 ARCHITECTURE = Architecture(kind="vit", width=32, depth=2, heads=2, patch=8, activation="gelu", image_size=SIDE)
 
 
@@ -56,31 +56,10 @@ def tiny_model() -> Callable[[int], LoadedModel]:
 
 @pytest.fixture(scope="session")
 def detection_settings() -> Callable[..., DetectionSettings]:
-    """The mini profile with three pyramid levels, small enough for a step in a few hundredths of a second."""
+    """The mini profile made small, without a jitter of sizes."""
 
     def make(epochs: int = 2, **changes: Any) -> DetectionSettings:
-        values = task_settings("mini", "detection", "mini").model_dump()
-        values.update(
-            image_size=SIDE,
-            smallest_image=16,
-            resize_range=(1.0, 1.0),
-            window=3,
-            global_blocks=(1,),
-            pyramid_strides=(4, 8),
-            pyramid_channels=16,
-            anchor_scale=2.0,
-            rpn_convolutions=1,
-            roi_hidden=32,
-            roi_convolutions=1,
-            roi_samples=32,
-            rpn_samples=64,
-            rpn_proposals_train=(100, 50),
-            rpn_proposals_test=(100, 50),
-        )
-        values["training"].update(epochs=epochs, batch=8, micro_batch=8)
-        values["training"]["optimiser"].update(rate=0.003)
-        values["training"]["schedule"].update(warmup_epochs=0, milestones=(), kind="constant")
-        return DetectionSettings.model_validate({**values, **changes})
+        return tiny_detection(epochs, **{"resize_range": (1.0, 1.0), **changes})
 
     return make
 

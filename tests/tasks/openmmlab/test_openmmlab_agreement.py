@@ -30,7 +30,8 @@ from tasks.segmentation import data as masks
 from tasks.segmentation import fit as our_masks
 from tasks.segmentation.score import score as score_masks
 from tasks.task import Outcome
-from tests.tasks.openmmlab.conftest import ARCHITECTURE, SIDE, WriteImage, half_and_half
+from tests.tasks.openmmlab.conftest import ARCHITECTURE, WriteImage, half_and_half
+from tests.tasks.tiny_settings import SIDE
 
 MakeModel = Callable[[int], LoadedModel]
 Fit = Callable[..., Outcome]

@@ -135,7 +135,9 @@ def test_added_images_leave_the_first_ones_as_they_are(
     images = [path for path in shorter if path.endswith((".png", ".jpg", ".tif", ".xml"))]
     assert len(images) >= 12 and len(grown) > len(shorter)
     assert all(grown[path] == shorter[path] for path in images)
-    for table in ("truth.jsonl", "texts_clean.jsonl", "texts.jsonl"):
+    tables = {"truth.jsonl", "texts_clean.jsonl", "texts.jsonl", "texts_template.jsonl"} & set(shorter)
+    assert len(tables) == (4 if dataset == "corpus" else 3)
+    for table in tables:
         before, after = (files[table].splitlines() for files in (shorter, grown))
         assert set(before) <= set(after), table
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.decode import read_grey
 from tasks.datasets import DataOptions, DatasetIndex, DataSource, read_index
 from tasks.datasets.catalogue import READERS
-from tasks.datasets.decode import read_grey
 from tasks.datasets.masks import read_mask
 from tasks.datasets.records import Remarks
 from tasks.sarworld.plan import CITIES, FUSAR_AIR_CLASSES, FUSAR_SHIP_CLASSES, folder_of, plan

@@ -1,14 +1,17 @@
-"""One image file to one 8-bit grey array: the rule of section 2.2 for every sample type."""
+"""One image file to one 8-bit grey array: the rule of section 2.2 of the task specification for every sample type."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.pixels import mean_clip_uint8
+from adapters.mean_clip import mean_clip_uint8
+from foundation.hashing import hash_lines, hash_sources
 
 _RESOLVED = {"1": "L", "P": "RGB", "CMYK": "RGB"}
 """Kinds of images whose samples are no grey values (palette indices, inks), and what shows the values."""
@@ -46,6 +49,14 @@ def to_grey(array: NDArray[Any]) -> NDArray[np.uint8]:
     if amplitude.size and amplitude.min() < 0:
         raise ValueError("holds negative values, so it is no amplitude (decibels?)")
     return mean_clip_uint8(amplitude)
+
+
+@cache
+def decoding_hash() -> str:
+    """What turns a file into pixels: our sources and the libraries. Caches of pixels and of their hashes hang on it."""
+    home = Path(__file__).resolve().parent
+    versions = [f"{name} {version(name)}" for name in ("pillow", "tifffile", "numpy")]
+    return hash_lines([hash_sources([home / "decode.py", home / "mean_clip.py"]), *versions])
 
 
 def _one_channel(array: NDArray[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.datasets.decode import read_grey, read_raw
+from adapters.decode import read_grey, read_raw
 
 WriteImage = Callable[[Path, NDArray[Any]], Path]
 RAMP = np.arange(1, 61, dtype=np.uint8).reshape(6, 10)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from adapters.mean_clip import mean_clip_uint8
 from foundation.errors import UsageError
-from tasks.pixels import mean_clip_uint8
 
 AMPLITUDES = hnp.arrays(
     np.float32,

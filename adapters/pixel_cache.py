@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.decode import decoding_hash
 from foundation.cache import cache_root
 from foundation.files import exclusive, write_atomic
 from foundation.hashing import hash_lines, hash_sources
-from tasks.datasets.index import decoding_hash
 
 Pixels = NDArray[np.uint8]
 
@@ -33,7 +34,7 @@ def cached_array(
         fill: Writes the content into an empty array.
         sources: The code that decides the content; another version makes another file.
     """
-    name = hash_lines([kind, decoding_hash(), hash_sources(list(sources)), str(shape), *parts])
+    name = hash_lines([kind, decoding_hash(), _code(tuple(sources)), str(shape), *parts])
     path = cache_root() / "images" / f"{name[:24]}-{kind}.npy"
     with exclusive(path.with_suffix(".lock")):
         if path.exists():
@@ -45,6 +46,11 @@ def cached_array(
         fill(pixels)
         write_atomic(path, lambda stream: np.save(stream, pixels))
         return _stored(path, shape)
+
+
+@cache
+def _code(sources: tuple[Path, ...]) -> str:
+    return hash_sources(sources)
 
 
 def _stored(path: Path, shape: tuple[int, ...]) -> Pixels:

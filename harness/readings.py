@@ -1,0 +1,68 @@
+"""Records of a data set that was read or split in several ways: which go into the table, which into one of their own.
+
+A column never mixes two ways (`--split 7:3` beside the usual 4:1, say), and neither replaces the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from results.record import Record
+from results.store import Store, StoredRecord
+from tasks.datasets.options import OFFICIAL, flag
+
+Place = tuple[str, str]
+"""Task and data set: what has columns of its own."""
+Choices = tuple[tuple[str, str], ...]
+
+
+class Reading(NamedTuple):
+    """Records that may stand in one table."""
+
+    label: str
+    """The options that set it apart, as they are written on the command line; empty for the usual one."""
+    records: tuple[StoredRecord, ...]
+
+    @property
+    def suffix(self) -> str:
+        """For the names of its files."""
+        return "".join(f"-{word}" for word in re.split(r"[^A-Za-z0-9]+", self.label) if word)
+
+
+def readings(store: Store, profile: str | None) -> list[Reading]:
+    """The usual reading first: of each data set the way with the fewest choices; then the others."""
+    ways: dict[Place, dict[Choices, list[StoredRecord]]] = defaultdict(lambda: defaultdict(list))
+    for stored in store.whole_records(profile, apart=_choices):
+        cell = stored.record.cell
+        ways[cell.task, cell.dataset][_choices(stored.record)].append(stored)
+    usual: list[StoredRecord] = []
+    others: dict[str, list[StoredRecord]] = defaultdict(list)
+    for found in ways.values():
+        first, *rest = sorted(found, key=lambda choices: (*_rank(choices), -len(found[choices]), choices))
+        usual += found[first]
+        for choices in rest:
+            others[_label(first, choices)] += found[choices]
+    return [Reading("", tuple(usual)), *(Reading(label, tuple(others[label])) for label in sorted(others))]
+
+
+def places(records: Sequence[StoredRecord]) -> list[str]:
+    """Where the records stand, as `task/data set`."""
+    return sorted({f"{stored.record.cell.task}/{stored.record.cell.dataset}" for stored in records})
+
+
+def _choices(record: Record) -> Choices:
+    return tuple(sorted(record.data.choices.items()))
+
+
+def _rank(choices: Choices) -> tuple[int, bool]:
+    """Little was chosen first; the parts that a data set ships before a ratio."""
+    return len(choices), dict(choices).get("split", OFFICIAL) != OFFICIAL
+
+
+def _label(usual: Choices, choices: Choices) -> str:
+    before, after = dict(usual), dict(choices)
+    changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
+    return " ".join(f"{flag(name)} {after.get(name, 'by default')}" for name in changed)

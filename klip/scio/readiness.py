@@ -1,0 +1,99 @@
+"""Whether a model can judge texts at all, asked before it does (section 6.10 of the KLIP specification).
+
+A model that was hardly trained flags 12 to 16 % of the right segments, no better than by lot. Two numbers tell: how
+well matching separates pairs from their hardest mismatches, and how often an image finds its own text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foundation.seeds import derive_seed
+from klip.scio.ranking import area_under_curve
+from klip.scio.score import encode_pairs, numbers
+
+if TYPE_CHECKING:
+    from klip.model.klip import KLIP
+    from klip.scio.material import Material
+
+HELD_OUT = 0.02
+"""Section 6.10."""
+FEWEST = 64
+"""Pairs that are asked at least: 2 % of a small corpus say nothing."""
+MOST = 2048
+FLAG_RATES = (0.005, 0.4)
+"""Section 6.10: a screening that flags less or more is suspicious."""
+
+
+class Readiness(NamedTuple):
+    """How well the model tells pairs from mismatches."""
+
+    itm_auc: float
+    """Probability that a pair matches better than the hardest mismatch of another image; 0.5 is chance."""
+    recall_at_1: float
+    """Share of images whose own text is the nearest of all asked."""
+    pairs: int
+
+    @property
+    def chance(self) -> float:
+        """Recall at 1 by lot."""
+        return 1 / self.pairs
+
+
+def held_out_rows(count: int, seed: int) -> NDArray[np.int64]:
+    """The pairs that are asked: 2 %, but not less than 64 where there are as many. Training may leave them out."""
+    wanted = min(count, MOST, max(FEWEST, round(HELD_OUT * count)))
+    generator = np.random.default_rng(derive_seed("scio held out", seed))
+    return np.sort(generator.permutation(count)[:wanted])
+
+
+def readiness(model: KLIP, material: Material, *, seed: int, chunk: int, precision: str = "fp32") -> Readiness:
+    """Asks the model about held-out pairs and, for each image, the most similar text of another one."""
+    rows = held_out_rows(len(material), seed)
+    parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+    features = [encode_pairs(model, material, part, precision) for part in parts]
+    similarity = torch.cat([pair[0] for pair in features]) @ torch.cat([pair[1] for pair in features]).T
+    image_id, text_hash = material.hashes(rows, model.device)
+    same = (image_id[:, None] == image_id) | (text_hash[:, None] == text_hash)
+    best = similarity.argmax(dim=1, keepdim=True)
+    recall = same.gather(1, best).float().mean()
+    others = similarity.masked_fill(same, -torch.inf)
+    valid = torch.isfinite(others).any(dim=1).cpu().numpy()
+    hardest = others.argmax(dim=1).cpu().numpy()
+    matches, mismatches = [], []
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        memory = model.visual_memory(model.encode_image(material.images(part, model.device)).memory)
+        index = torch.arange(len(part), device=model.device)
+        matches.append(numbers(model.match_score(material.packed(part, model.device), memory, index)))
+        wrong = material.packed(rows[hardest[start : start + chunk]], model.device)
+        mismatches.append(numbers(model.match_score(wrong, memory, index)))
+    auc = area_under_curve(np.concatenate(matches), np.concatenate(mismatches)[valid])
+    return Readiness(auc, float(recall), len(rows))
+
+
+def warnings_of(found: Readiness, least_auc: float) -> list[str]:
+    """What is wrong with the model, in sentences."""
+    warnings = []
+    if not found.itm_auc >= least_auc:
+        warnings.append(
+            f"matching separates held-out pairs with an AUC of {found.itm_auc:.2f}, less than scio.min_itm_auc = "
+            f"{least_auc}: a model trained so little flags right segments as often as wrong ones"
+        )
+    if found.recall_at_1 <= 2 * found.chance:
+        warnings.append(
+            f"{found.recall_at_1:.1%} of the held-out images find their own text, by lot it would be {found.chance:.1%}"
+        )
+    return warnings
+
+
+def rate_warnings(rate: float) -> list[str]:
+    """What is wrong with a share of flagged segments."""
+    low, high = FLAG_RATES
+    if low <= rate <= high:
+        return []
+    return [f"{rate:.1%} of the segments are flagged, outside of {low:.1%} to {high:.0%}"]

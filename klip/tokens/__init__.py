@@ -1,0 +1,1 @@
+"""Texts as numbers: the vocabulary, the budget of tokens, and packed batches."""

@@ -1,0 +1,238 @@
+"""The commands that make the small models which are shipped with this package, one after another.
+
+Each model is a training command and an export. What is recorded in its card is the command with CORPUS and RUN in the
+place of folders, so that it can be typed again elsewhere; the corpus is told by its hash and, where it is synthetic, by
+what it was built from.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.registry import load_model_file
+from foundation.errors import BenchError, CellError, UsageError
+from foundation.files import read_json
+from foundation.hashing import hash_file
+from foundation.names import unknown_name
+from klip.run_record import HOME
+
+LARGEST_MB = 20
+"""All files together."""
+STAGES = 3
+"""Of SCIO, equally long."""
+_DATA_MARKER = "synthetic.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model of the zoo."""
+
+    name: str
+    """As tables print it."""
+    arguments: tuple[str, ...]
+    """Of the `klip` command, with CORPUS and RUN for the folders."""
+
+    @property
+    def is_klip(self) -> bool:
+        """Whether it is made by `klip pretrain`."""
+        return self.arguments[0] == "pretrain"
+
+
+# One normalisation for all: the benchmark's small profile feeds every model the same statistics, and what SAR scenes
+# have in common is nearer to those of the corpus than to ImageNet's.
+_KLIP = ("pretrain", "CORPUS", "--out", "RUN", "--size", "tiny", "--preset", "recommended", "--set",
+         "image.norm=dataset", "--set", "optim.warmup_steps=auto", "--set", "batch_size_per_device=32")  # fmt: skip
+
+
+def _baseline(method: str, *changes: str) -> tuple[str, ...]:
+    sets = [part for change in ("views.norm=dataset", *changes) for part in ("--set", change)]
+    return ("baseline", method, "CORPUS", "--out", "RUN", "--size", "tiny", *sets)
+
+
+RECIPES: dict[str, Recipe] = {
+    "klip-mini": Recipe("KLIP mini", _KLIP),
+    "klip-mini-noscio": Recipe("KLIP mini without SCIO", (*_KLIP, "--set", "scio.enabled=false")),
+    "clip-mini": Recipe("CLIP mini, template texts", _baseline("clip")),
+    "mae-mini": Recipe("MAE mini", _baseline("mae")),
+    "moco-v3-mini": Recipe("MoCo v3 mini", _baseline("moco-v3")),
+    "sar-jepa-mini": Recipe("SAR-JEPA mini", _baseline("sar-jepa")),
+}
+"""Id to what makes it. random-mini, the seventh, is a seeded start and needs no file: every seed is another one."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of the zoo."""
+
+    corpus: Path
+    out: Path
+    work: Path
+    """Run folders, one per model; what lies there is gone on with."""
+    epochs: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    limit: int | None = None
+    changes: tuple[str, ...] = ()
+    """Further `--set` for every model; a key that a method does not know is an error of its command."""
+    again: bool = False
+    """Also what is there already."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One model that is there now."""
+
+    id: str
+    trained: bool
+    """False where the file that was there is what was asked for."""
+    seconds: float
+    size_mb: float
+    difference: float
+    """Of features, by rounding to fp16."""
+
+
+def command_of(identifier: str, order: Order) -> tuple[str, ...]:
+    """The arguments of the training command, with CORPUS and RUN for the folders."""
+    if identifier not in RECIPES:
+        raise unknown_name("model of the zoo", identifier, RECIPES, see="klip zoo build --help")
+    recipe = RECIPES[identifier]
+    more: list[str] = []
+    if order.epochs is not None:
+        more += _length(recipe, order.epochs)
+    if order.seed:
+        more += ["--set", f"seed={order.seed}"]
+    if order.limit is not None:
+        more += ["--limit", str(order.limit)]
+    for change in order.changes:
+        more += ["--set", change]
+    return (*recipe.arguments, *more)
+
+
+def build(identifiers: Sequence[str], order: Order, *, say: Callable[[str], None], echo: bool = True) -> list[Built]:
+    """Makes the models in the order of `RECIPES`; one that fails ends it, and the same call goes on there."""
+    wanted = [name for name in RECIPES if name in identifiers] if identifiers else list(RECIPES)
+    commands = {name: command_of(name, order) for name in (*wanted, *identifiers)}
+    built = []
+    for name in wanted:
+        command = commands[name]
+        if not order.again and (found := _finished(name, command, order)) is not None:
+            say(f"{name}: is there")
+            built.append(found)
+            continue
+        say(f"{name}: klip {shlex.join(command)}")
+        _run(name, command, order, quiet=not echo)
+        built.append(_exported(name, command, order))
+    total = sum(path.stat().st_size for path in order.out.glob("*.safetensors")) / 1e6
+    if total > LARGEST_MB:
+        raise CellError(f"the zoo has {total:.1f} MB, {LARGEST_MB} at most are shipped", where=str(order.out))
+    return built
+
+
+def _length(recipe: Recipe, epochs: int) -> list[str]:
+    if not recipe.is_klip:
+        return ["--epochs", str(epochs)]
+    if "scio.enabled=false" in recipe.arguments:
+        return ["--set", f"epochs={epochs}"]
+    if epochs % STAGES:
+        raise UsageError(
+            f"{epochs} epochs cannot be divided into {STAGES} equal stages of SCIO",
+            way_out=f"take a multiple of {STAGES}",
+        )
+    stage = epochs // STAGES
+    return ["--set", f"epochs={epochs}", "--set", f"scio.stage_epochs=[{stage},{stage},{stage}]"]
+
+
+def _run(name: str, command: Sequence[str], order: Order, *, quiet: bool) -> None:
+    """The command in a process of its own: it is the very one that a user would type."""
+    folders = {"CORPUS": str(order.corpus), "RUN": str(order.work / name)}
+    arguments = [folders.get(part, part) for part in command]
+    search = os.pathsep.join(part for part in (str(HOME), os.environ.get("PYTHONPATH", "")) if part)
+    environment = {**os.environ, "PYTHONPATH": search}
+    line = [sys.executable, "-m", "klip.cli", *arguments, "--device", order.device]
+    shown = subprocess.DEVNULL if quiet else sys.stderr
+    with subprocess.Popen(line, env=environment, stdout=shown) as child, _passed_on(child):
+        code = child.wait()
+    if code:
+        error = BenchError(
+            f"making {name} ended with exit code {code}",
+            where=f"klip {shlex.join(arguments)}",
+            way_out="see the message above; the same command again goes on where it stopped",
+        )
+        error.exit_code = code if code > 0 else 128 - code
+        raise error
+
+
+@contextmanager
+def _passed_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """SIGTERM goes to the training, which saves and ends; without this it would train on alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exported(name: str, command: Sequence[str], order: Order) -> Built:
+    from klip.export import export_vision, record_of
+
+    run = order.work / name
+    record = record_of(run)
+    made = {
+        "command": f"klip {shlex.join(command)}",
+        "seed": order.seed,
+        "data": _data(order, record),
+        "code": record.get("code", {}),
+        "seconds": record.get("seconds", 0.0),
+        "machine": record.get("machine", {}),
+    }
+    done = export_vision(
+        run,
+        order.out / f"{name}.safetensors",
+        identifier=name,
+        name=RECIPES[name].name,
+        number_format="fp16",
+        shipped=True,
+        made=made,
+    )
+    return Built(name, True, float(made["seconds"]), done.size_mb, done.difference)
+
+
+def _data(order: Order, record: dict[str, Any]) -> dict[str, Any]:
+    """The corpus by its hash, and by its world where it is a synthetic one."""
+    found: dict[str, Any] = {"sha256": record.get("corpus")}
+    marker = order.corpus / _DATA_MARKER
+    if marker.is_file():
+        facts = read_json(marker)
+        kept = ("dataset", "world_version", "size", "seed", "images")
+        found["synthetic"] = {key: facts[key] for key in kept if key in facts}
+    if order.limit is not None:
+        found["limit"] = order.limit
+    return found
+
+
+def _finished(name: str, command: Sequence[str], order: Order) -> Built | None:
+    """The model of the folder, if it was made by this command from this corpus and is whole."""
+    card, weights = order.out / f"{name}.toml", order.out / f"{name}.safetensors"
+    if not (card.is_file() and weights.is_file()):
+        return None
+    (found,) = load_model_file(card)
+    made = tomllib.loads(card.read_text(encoding="utf-8")).get("made", {})
+    same = made.get("command") == f"klip {shlex.join(command)}" and found.weights.sha256 == hash_file(weights)
+    synthetic = _data(order, {}).get("synthetic")
+    if not same or synthetic is None or made.get("data", {}).get("synthetic") != synthetic:
+        return None  # its run folder knows whether anything is left to do
+    return Built(name, False, float(made.get("seconds", 0.0)), round(weights.stat().st_size / 1e6, 2), 0.0)
