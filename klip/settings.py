@@ -53,6 +53,7 @@ class ModelSettings(_Settings):
     text_ffn: int = Field(default=3072, ge=1)  # Table 2.1
     positions: int = Field(default=512, ge=1)  # Table 2.1
     init: InitialValuesSettings = InitialValuesSettings()
+    spread: Literal["bert", "width"] = "bert"  # section 2.1: 0.02; width: 1 / sqrt(inputs), what narrow towers need
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -92,6 +93,7 @@ class TextSettings(_Settings):
     max_len: int = Field(default=160, ge=1)  # [D] contradiction C20: eight segments take 79 to 123 tokens
     max_seg_len: int = Field(default=48, ge=1)  # [D] section 3.4: the longest segment of the paper's Fig. 8 takes 35
     segment_dropout: float = Field(default=0.0, ge=0, lt=1)  # section 3.5; recommended: 0.15
+    dropout_stages: Literal["first", "all"] = "first"  # section 3.5; all: shorter texts, so faster epochs, to the end
     grad_ckpt: int = Field(default=0, ge=0)  # section 7.6: the last layers whose states are computed twice
 
     @model_validator(mode="after")
@@ -303,6 +305,8 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "tiny": {
         "model": {
             "size": "tiny",
+            # [D] At 0.02 towers of width 128 spend their first thousand steps on growing their weights.
+            "spread": "width",
             "embed_dim": 64,
             "vision_width": 128,
             "vision_depth": 4,

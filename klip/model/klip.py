@@ -14,7 +14,7 @@ from adapters.card import Architecture
 from adapters.encoder import PlainViT, build_vit
 from foundation.seeds import derive_seed
 from klip.model.precision import at_least_single
-from klip.model.text_stack import DROPOUT, NORM_EPS, DecoderCache, Memory, TextStack, start_as_bert
+from klip.model.text_stack import DROPOUT, NORM_EPS, DecoderCache, Memory, TextStack, spread_by_width, start_as_bert
 from klip.tokens.batch import CLS, TokenBatch
 
 if TYPE_CHECKING:
@@ -185,6 +185,8 @@ class KLIP(nn.Module):
         generator = torch.Generator().manual_seed(derive_seed("klip", seed))
         for part in self._started_here():
             start_as_bert(part, generator)
+        if self.settings.model.spread == "width":
+            spread_by_width(self, generator)
 
     def _started_here(self) -> tuple[nn.Module, ...]:
         """Everything but the image tower, which starts by the rule of its own room."""

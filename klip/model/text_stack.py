@@ -382,6 +382,14 @@ def start_as_bert(module: nn.Module, generator: torch.Generator) -> None:
             parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
 
 
+@torch.no_grad()
+def spread_by_width(module: nn.Module, generator: torch.Generator) -> None:
+    """Matrices that keep the size of what goes through them; embeddings and kernels stay as they are."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            part.weight.normal_(std=part.in_features**-0.5, generator=generator)
+
+
 def _heads(projected: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
     """[n, L, parts * d] as `parts` tensors [n, heads, L, d / heads]."""
     count, length, width = projected.shape

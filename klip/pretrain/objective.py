@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -161,18 +161,17 @@ class KlipObjective:
         device, settings = self._world.device, self._settings
         generator = position.generator("images", device)
         images = augment(batch.pixels.to(device, non_blocking=True), generator, settings.image.aug)
+        pad = self._module.online.specials.pad
         tokens = batch.tokens
         if batch.mirrored is not None:
-            images, tokens = flipped(images, tokens, batch.mirrored, position, self._module.online.specials.pad)
-        pairs = PairBatch(
+            images, tokens = flipped(images, tokens, batch.mirrored, position, pad)
+        if self._segment_dropout:
+            # Before the device: shorter texts make narrower batches, and asking a GPU for a width would wait for it.
+            tokens = drop_segments(tokens, self._segment_dropout, position.generator("segments"), pad).trimmed()
+        return PairBatch(
             images=normalise(images, self._images.mean, self._images.std),
             tokens=tokens,
             image_id=batch.image_id,
             text_hash=batch.text_hash,
             noise=batch.noise,
         ).to(device)
-        if self._segment_dropout:
-            pad = self._module.online.specials.pad
-            drawn = position.generator("segments", device)
-            pairs = replace(pairs, tokens=drop_segments(pairs.tokens, self._segment_dropout, drawn, pad))
-        return pairs

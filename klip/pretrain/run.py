@@ -188,7 +188,8 @@ def _train(run: _Run, step: Train) -> None:
     place, settings = run.training.place, run.settings
     if (place.epoch, place.batch) == (step.epochs.start, 0):
         run.objective.forget_stage()
-    dropout = settings.text.segment_dropout if step.stage == 1 or not settings.scio.enabled else 0.0
+    drops = step.stage == 1 or settings.text.dropout_stages == "all"
+    dropout = settings.text.segment_dropout if drops else 0.0
     run.objective.begin_stage(_stage_texts(run, step), segment_dropout=dropout)
     restart = settings.optim.restart_each_stage and step.opens_stage
     run.training.run(step.epochs, restart_schedule=restart)

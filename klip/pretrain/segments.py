@@ -1,10 +1,15 @@
-"""Segments left out at random, so that texts with a gap are nothing new when screening makes them (section 3.5)."""
+"""Segments left out at random, so that texts with a gap are nothing new when screening makes them (section 3.5).
+
+Each segment leaves with the given probability. How many leave is drawn once for a batch and which ones for every text:
+the texts of a batch stay alike in length, so that little of it is padding.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from klip.settings import SLOTS
 from klip.tokens.batch import TokenBatch, without
 
 KEPT = 3
@@ -19,7 +24,10 @@ def drop_segments(tokens: TokenBatch, share: float, generator: torch.Generator, 
 
 
 def dropped(present: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Which of the segments bool [B, 8] leave; of those drawn to leave, the last drawn stay where too few would."""
-    draws = torch.rand(present.shape, generator=generator, device=present.device).masked_fill(~present, -1.0)
-    safe = draws.topk(min(KEPT, present.shape[1]), dim=1).values[:, -1:]
-    return present & (draws < share) & (draws < safe)
+    """Which of the segments bool [B, 8] leave."""
+    device = present.device
+    leaving = (torch.rand(SLOTS, generator=generator, device=device) < share).sum()
+    draws = torch.rand(present.shape, generator=generator, device=device).masked_fill(~present, 2.0)
+    rank = draws.argsort(dim=1).argsort(dim=1)
+    allowed = torch.minimum((present.sum(dim=1) - KEPT).clamp(min=0), leaving)
+    return present & (rank < allowed[:, None])

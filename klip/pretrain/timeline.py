@@ -17,7 +17,7 @@ class Train(NamedTuple):
 
     iteration: int
     stage: int
-    """1 to 3; 0 where there is no SCIO."""
+    """1 to 3; 0 for the epochs after stage 1 where there is no SCIO."""
     epochs: range
     version: int
     pool: str | None
@@ -54,7 +54,7 @@ def timeline(settings: PretrainingSettings) -> list[Step]:
     """All steps of a run."""
     scio = settings.scio
     if not scio.enabled:
-        return [Train(0, 0, range(settings.epochs), version=0, pool=None)]
+        return _without_scio(settings)
     steps: list[Step] = []
     for iteration in range(scio.max_iter):
         start = iteration * sum(scio.stage_epochs)
@@ -68,6 +68,15 @@ def timeline(settings: PretrainingSettings) -> list[Step]:
 def stage_ends(settings: PretrainingSettings) -> frozenset[int]:
     """Epochs after which a stage is over: their checkpoints are kept (section 7.4)."""
     return frozenset(step.epochs.stop for step in timeline(settings) if isinstance(step, Train))
+
+
+def _without_scio(settings: PretrainingSettings) -> list[Step]:
+    """The same epochs: those of stage 1, whose texts may lose segments (section 3.5), and the others."""
+    first = min(settings.scio.stage_epochs[0], settings.epochs)
+    steps: list[Step] = [Train(0, 1, range(first), version=0, pool=None)]
+    if first < settings.epochs:
+        steps.append(Train(0, 0, range(first, settings.epochs), version=0, pool=None, opens_stage=False))
+    return steps
 
 
 def _iteration(settings: PretrainingSettings, iteration: int, start: int) -> list[Step]:

@@ -41,9 +41,16 @@ def test_three_segments_stay_and_absent_ones_are_never_dropped(seed: int, share:
 
 
 def test_segments_leave_as_often_as_asked() -> None:
-    found = dropped(torch.ones(20_000, 8, dtype=torch.bool), 0.15, torch.Generator().manual_seed(0))
-    assert float(found.float().mean()) == pytest.approx(0.15, abs=0.005)
-    assert not torch.equal(found[0], found[1:50].any(0)), "rows are drawn one by one"
+    generator = torch.Generator().manual_seed(0)
+    batches = [dropped(torch.ones(6, 8, dtype=torch.bool), 0.15, generator) for _ in range(6000)]
+    assert float(torch.stack(batches).float().mean()) == pytest.approx(0.15, abs=0.005)
+    assert torch.stack(batches).float().mean((0, 1)).numpy() == pytest.approx(0.15, abs=0.01), "every segment alike"
+
+
+def test_the_texts_of_a_batch_lose_as_many_segments_but_not_the_same() -> None:
+    found = dropped(torch.ones(50, 8, dtype=torch.bool), 0.4, torch.Generator().manual_seed(1))
+    assert len(found.sum(1).unique()) == 1
+    assert len(found.unique(dim=0)) > 10
 
 
 def test_a_dropped_segment_takes_label_and_end_with_it() -> None:

@@ -49,7 +49,10 @@ def test_stage_two_may_be_screened_again_and_again() -> None:
 
 
 def test_the_rows_of_table_8() -> None:
-    assert planned("scio.enabled=false") == [Train(0, 0, range(36), version=0, pool=None)]
+    assert planned("scio.enabled=false") == [
+        Train(0, 1, range(12), version=0, pool=None),
+        Train(0, 0, range(12, 36), version=0, pool=None, opens_stage=False),
+    ]
     filtered = planned("scio.reconstruct=false")
     assert [step.reconstruct for step in filtered if isinstance(step, Rewrite)] == [False]
     plain = planned("scio.screen=false", "scio.reconstruct=false")

@@ -47,7 +47,7 @@ def test_the_paper_preset_is_section_14_key_by_key() -> None:
 
 BEYOND = """
 model.vision_width model.vision_depth model.vision_heads model.drop_path model.text_width model.text_layers
-model.text_heads model.text_ffn model.positions image.patch
+model.text_heads model.text_ffn model.positions model.spread image.patch text.dropout_stages
 model.init.vision model.init.text vision.grad_ckpt text.grad_ckpt image.flip data.text
 optim.lr_scale optim.restart_each_stage optim.accumulate precision
 scio.tests scio.noise_rate scio.control scio.rescreen_every scio.strict scio.closing_screen audit.full
