@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isqrt
 
@@ -204,25 +204,39 @@ def _no_fit(
     wrong: list[str],
     homeless: list[str],
 ) -> CellError:
-    complaints = []
-    if missing:
-        complaints.append(f"{len(missing)} of {len(parameters)} tensors are missing ({_some(missing)})")
-    if wrong:
-        shapes = [f"{name} {tuple(state[name].shape)} not {tuple(parameters[name].shape)}" for name in wrong]
-        complaints.append(f"{len(wrong)} have another shape ({_some(shapes)})")
-    if homeless:
-        complaints.append(f"{len(homeless)} have no place in the encoder ({_some(homeless)})")
+    complaints = misfits(parameters, state, "the encoder", missing=missing, wrong=wrong, homeless=homeless)
     described = shapes_say(state)
     if described:
         way_out = f"the shapes in the file say {described}: name that architecture"
     else:
-        way_out = (
-            f"the names in the file start with {_some(list(state))}; write them as timm does, or choose another layout"
-        )
-    return CellError(f"the checkpoint does not fit {card.id}: {'; '.join(complaints)}", where=where, way_out=way_out)
+        names = some_of(list(state))
+        way_out = f"the names in the file start with {names}; write them as timm does, or choose another layout"
+    return CellError(f"the checkpoint does not fit {card.id}: {complaints}", where=where, way_out=way_out)
 
 
-def _some(names: list[str]) -> str:
+def misfits(
+    parameters: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    place: str,
+    *,
+    missing: list[str],
+    wrong: list[str],
+    homeless: list[str],
+) -> str:
+    """What of a state dict does not fit the parameters of `place`, in words."""
+    complaints = []
+    if missing:
+        complaints.append(f"{len(missing)} of {len(parameters)} tensors are missing ({some_of(missing)})")
+    if wrong:
+        shapes = [f"{name} {tuple(state[name].shape)} not {tuple(parameters[name].shape)}" for name in wrong]
+        complaints.append(f"{len(wrong)} have another shape ({some_of(shapes)})")
+    if homeless:
+        complaints.append(f"{len(homeless)} have no place in {place} ({some_of(homeless)})")
+    return "; ".join(complaints)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = len(names) - _NAMES_IN_MESSAGES
     return ", ".join(names[:_NAMES_IN_MESSAGES]) + (f" and {more} more" if more > 0 else "")
 
@@ -236,7 +250,7 @@ def _require_finite(state: Mapping[str, Tensor], where: str) -> None:
     broken = [name for name, value in doubtful.items() if not value.isfinite().all()]
     if broken:
         raise CellError(
-            f"the checkpoint holds NaN or infinite weights in {_some(broken)}",
+            f"the checkpoint holds NaN or infinite weights in {some_of(broken)}",
             where=where,
             way_out="the training that wrote it diverged: use an earlier checkpoint",
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from foundation.progress import Progress, silent
 from harness.engines.events import Advanced, Event, Failed, Finished, Started
 from harness.plan import PlannedCell
+from klip.display import duration
 from results.record import CellId
 
 if TYPE_CHECKING:
@@ -30,16 +31,6 @@ class Display(Protocol):
 def name_of(cell: CellId) -> str:
     """A cell in few words."""
     return f"{cell.dataset} / {cell.model}" + (f" / seed {cell.seed}" if cell.seed else "")
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 8 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class Tally:

@@ -64,7 +64,7 @@ RECIPES: dict[str, Recipe] = {
     "klip-mini": Recipe("KLIP mini", _KLIP),
     "klip-mini-noscio": Recipe("KLIP mini without SCIO", (*_KLIP, "--set", "scio.enabled=false")),
     "clip-mini": Recipe("CLIP mini, template texts", _baseline("clip")),
-    # Patches normalised one by one are mostly speckle: it takes three times the epochs of the others to see more in them.
+    # Patches normalised one by one are mostly speckle: it takes three times the epochs to see more in them.
     "mae-mini": Recipe("MAE mini", (*_baseline("mae"), "--epochs", "108")),
     "moco-v3-mini": Recipe("MoCo v3 mini", _baseline("moco-v3")),
     "sar-jepa-mini": Recipe("SAR-JEPA mini", _baseline("sar-jepa")),

@@ -7,13 +7,14 @@ self-attentions of a layer start from the one that BERT has; cross-attention, wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from adapters.checkpoint import misfits, some_of
 from foundation.errors import CellError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def load_bert(model: KLIP, state: Mapping[str, Tensor], *, where: str) -> BertRe
     broken = [name for name, value in read.state.items() if not value.isfinite().all()]
     if broken:
         raise CellError(
-            f"the checkpoint holds NaN or infinite weights in {_some(broken)}",
+            f"the checkpoint holds NaN or infinite weights in {some_of(broken)}",
             where=where,
             way_out="the training that wrote it diverged: use an earlier checkpoint",
         )
@@ -190,22 +191,9 @@ def _no_fit(
     wrong: list[str],
     homeless: list[str],
 ) -> CellError:
-    complaints = []
-    if missing:
-        complaints.append(f"{len(missing)} tensors are missing ({_some(missing)})")
-    if wrong:
-        shapes = [f"{name} {tuple(read.state[name].shape)} not {tuple(own[name].shape)}" for name in wrong]
-        complaints.append(f"{len(wrong)} have another shape ({_some(shapes)})")
-    if homeless:
-        complaints.append(f"{len(homeless)} have no place in the text stack ({_some(homeless)})")
+    complaints = misfits(own, read.state, "the text stack", missing=missing, wrong=wrong, homeless=homeless)
     return CellError(
-        f"the checkpoint is no BERT of this size: {'; '.join(complaints)}",
+        f"the checkpoint is no BERT of this size: {complaints}",
         where=where,
         way_out="choose the text_* settings of its configuration and the vocabulary it was trained with",
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = len(listed) - _SHOWN
-    return ", ".join(listed[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
