@@ -76,9 +76,9 @@ def test_every_command_is_one_that_can_be_typed(identifier: str, order: Order) -
         assert "--epochs 6" in " ".join(command)
 
 
-def test_epochs_that_scio_cannot_divide_are_refused(order: Order) -> None:
-    with pytest.raises(UsageError, match="3 equal stages"):
-        command_of("klip-mini", Order(order.corpus, order.out, order.work, epochs=7))
+def test_fewer_epochs_than_stages_of_scio_are_refused(order: Order) -> None:
+    with pytest.raises(UsageError, match="too few for the stages"):
+        command_of("klip-mini", Order(order.corpus, order.out, order.work, epochs=2))
 
 
 def test_an_unknown_model_is_refused_before_anything_is_trained(order: Order) -> None:
