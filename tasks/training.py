@@ -124,12 +124,29 @@ def train(
 
 
 def accumulate(items: int, settings: TrainingSettings) -> list[list[tuple[int, int]]]:
-    """Per optimiser step the (first, last + 1) of its micro-batches; the last step may be smaller."""
+    """Per optimiser step the (first, last + 1) of its micro-batches; the last step may be smaller.
+
+    One item that is left over joins the micro-batch before it: batch norm has no variance of a single item, and such a
+    remainder is a matter of the number of images alone.
+    """
     steps = []
     for start in range(0, items, settings.batch):
         end = min(start + settings.batch, items)
         steps.append([(low, min(low + settings.micro_batch, end)) for low in range(start, end, settings.micro_batch)])
+    if settings.micro_batch > 1:
+        for step in steps:
+            if len(step) > 1:
+                _join_single(step)
+        if len(steps) > 1 and steps[-1] == [(items - 1, items)]:
+            steps[-2].extend(steps.pop())
+            _join_single(steps[-1])
     return steps
+
+
+def _join_single(step: list[tuple[int, int]]) -> None:
+    low, high = step[-1]
+    if high - low == 1:
+        step[-2:] = [(step[-2][0], high)]
 
 
 def _rate(settings: TrainingSettings, epoch: int, step: int, steps: int) -> float:

@@ -140,8 +140,19 @@ def test_micro_batches_cover_every_item_once_and_fill_the_batch(items: int, batc
     steps = accumulate(items, _settings(batch=batch, micro_batch=micro))
     assert [index for step in steps for low, high in step for index in range(low, high)] == list(range(items))
     sizes = [sum(high - low for low, high in step) for step in steps]
-    assert all(size == batch for size in sizes[:-1]) and all(0 < size <= batch for size in sizes)
-    assert all(0 < high - low <= micro for step in steps for low, high in step)
+    assert all(size == batch for size in sizes[:-2])
+    assert all(0 < size <= batch + (micro > 1) for size in sizes)
+    assert all(0 < high - low <= micro + (micro > 1) for step in steps for low, high in step)
+    if micro > 1 and items > 1:
+        assert all(high - low > 1 for step in steps for low, high in step), "batch norm has no variance of one item"
+
+
+def test_a_single_item_that_is_left_over_joins_the_batch_before() -> None:
+    assert accumulate(9, _settings(batch=4, micro_batch=4)) == [[(0, 4)], [(4, 9)]]
+    assert accumulate(9, _settings(batch=8, micro_batch=4)) == [[(0, 4), (4, 9)]]
+    assert accumulate(10, _settings(batch=5, micro_batch=4)) == [[(0, 5)], [(5, 10)]]
+    assert accumulate(1, _settings(batch=4, micro_batch=4)) == [[(0, 1)]]
+    assert accumulate(3, _settings(batch=1, micro_batch=1)) == [[(0, 1)], [(1, 2)], [(2, 3)]]
 
 
 @pytest.mark.parametrize("micro", [1, 3, 5, 8])
