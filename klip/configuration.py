@@ -39,7 +39,7 @@ def configured(
     given = [_change(text, see) for text in changes]
     for change in given:
         values = merged(values, change)
-    _require_known(kind, values, see)
+    require_known(kind, values, see)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -117,7 +117,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _require_known(kind: type[BaseModel], values: Mapping[str, Any], see: str) -> None:
+def require_known(kind: type[BaseModel], values: Mapping[str, Any], see: str) -> None:
+    """Refuses keys that no setting of this kind has."""
     known = set(keys(kind))
     for key in _flat(values):
         if key not in known and not any(other.startswith(f"{key}.") for other in known):

@@ -7,6 +7,7 @@ as the model is found out by loading it the way the benchmark does.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,8 +19,8 @@ from adapters.card import Architecture, InputContract, ModelCard, WeightSource
 from adapters.encoder import PlainViT, build_vit
 from adapters.geometry import backbone_group
 from adapters.load import load
-from foundation.errors import CheckError, UsageError
-from foundation.files import read_json, write_atomic, write_bytes
+from foundation.errors import CheckError, UsageError, storage_error
+from foundation.files import TEMPORARY_PREFIX, read_json, require_writable, write_atomic, write_bytes
 from foundation.hashing import hash_file
 from foundation.seeds import derive_seed
 from klip.model.klip import vision_architecture
@@ -79,7 +80,7 @@ def export_vision(
     shipped: bool = False,
     made: dict[str, Any] | None = None,
 ) -> Exported:
-    """Writes `out` (.safetensors) and its card beside it, whole or not at all.
+    """Writes `out` (.safetensors) and its card beside it, whole or not at all: what fails leaves what lay there.
 
     Args:
         run: A run folder of `klip pretrain` or `klip baseline`, or one checkpoint of it.
@@ -97,14 +98,19 @@ def export_vision(
     checkpoint = read(find(run))
     tower = tower_of(checkpoint)
     state = _stored(tower.state, number_format, where=str(checkpoint.path))
-    _write_tensors(out, state)
-    card = _card(tower, out, identifier or _identifier(out), name)
-    difference, relative = _compared(tower, card)
-    if difference > EXACT and (number_format == "fp32" or relative > ROUNDED):
-        out.unlink(missing_ok=True)
-        raise CheckError(
-            f"the exported tower differs from the model: features by {difference:.2g}", where=str(checkpoint.path)
-        )
+    require_writable(out.parent)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as folder:
+        tried = Path(folder) / out.name
+        _write_tensors(tried, state)
+        card = _card(tower, tried, identifier or _identifier(out), name)
+        difference, relative = _compared(tower, card)
+        if difference > EXACT and (number_format == "fp32" or relative > ROUNDED):
+            raise CheckError(
+                f"the exported tower differs from the model: features by {difference:.2g}",
+                where=str(checkpoint.path),
+                way_out="export fp32, or an earlier checkpoint of the run; nothing was written",
+            )
+        _renamed(tried, out)
     told = record_of(run) if made is None else made
     table = {**told, "method": tower.method, "epochs": tower.epochs, "steps": tower.steps, "format": number_format}
     place = out.with_suffix(".toml")
@@ -214,6 +220,13 @@ def _write_tensors(out: Path, state: dict[str, Tensor]) -> None:
 
     data = save(state, metadata={"format": "pt"})
     write_atomic(out, lambda stream: stream.write(data))
+
+
+def _renamed(tried: Path, out: Path) -> None:
+    try:
+        tried.replace(out)
+    except OSError as error:
+        raise storage_error(error, out) from error
 
 
 def _compared(tower: Tower, card: ModelCard) -> tuple[float, float]:

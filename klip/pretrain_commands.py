@@ -30,7 +30,7 @@ def pretrain(
     vocabulary: Annotated[
         Path | None, typer.Option("--vocabulary", help="vocab.txt of an uncased BERT; without it one is trained")
     ] = None,
-    vocabulary_size: Annotated[int, typer.Option(help="pieces of a trained vocabulary")] = 2000,
+    vocabulary_size: Annotated[int | None, typer.Option(help="pieces of a trained vocabulary, by default 2000")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="only the first records of the corpus")] = None,
     as_json: Json = False,

@@ -237,6 +237,7 @@ class ScioSettings(_Settings):
     recon: ReconstructionSettings = ReconstructionSettings()
     accept: AcceptanceSettings = AcceptanceSettings()
     fallback: Literal["drop", "original"] = "drop"  # [P] contradiction C9, Algorithm 1
+    held_out: float = Field(default=0.02, ge=0, le=0.5)  # [D] section 6.10: share that training leaves out
     min_itm_auc: float = Field(default=0.75, ge=0, le=1)  # [D] section 6.10
     strict: bool = False  # [D] section 6.10: skip a screening by a model that cannot match, instead of warning
     closing_screen: bool = True  # [D] section 6.1: one more screening at the end, for the report alone

@@ -74,10 +74,7 @@ def corrupt(
     random_ids = torch.randint(vocabulary_size, tokens.ids.shape, generator=generator, device=device)
     slot_draw = torch.rand(count, SLOTS, generator=generator, device=device)
 
-    noisy = noise.segments & tokens.present
-    clean = collapsed(tokens, noisy, specials, keep_label=False) if noise.hidden else tokens
-    asked = (clean.kind != PAD) & ~clean.of(noisy)
-    words = asked & ((clean.kind == LABEL) | (clean.kind == VALUE))
+    clean, noisy, asked, words = _without_noise(tokens, noise, specials)
     mode = _modes(mode_draw, settings.mode_probs)
     chosen = _chosen_segment(slot_draw, _with_value(clean) & ~noisy)
 
@@ -92,6 +89,14 @@ def corrupt(
     encoder = _with_tokens_replaced(clean, single, fate_draw, random_ids, specials)
     encoder = _with_gaps(encoder, hollow, whole, specials)
     return Corrupted(encoder, opened(clean, specials), clean.ids, targets, mode)
+
+
+def whole_text(tokens: TokenBatch, noise: Noise, specials: Specials) -> Corrupted:
+    """Every clean token is asked for, from left to right and without a question: BLIP's language loss."""
+    clean, _, asked, words = _without_noise(tokens, noise, specials)
+    targets = asked & (clean.kind != CLS) & words.any(dim=1, keepdim=True)
+    mode = torch.full((len(tokens),), FULL, device=tokens.ids.device)
+    return Corrupted(clean, opened(clean, specials), clean.ids, targets, mode)
 
 
 def reconstruction_input(
@@ -130,6 +135,14 @@ def caption_question(count: int, specials: Specials, device: torch.device | str 
     kinds = torch.tensor([CLS, VALUE, SEP], dtype=torch.int8, device=device)
     slots = torch.full((3,), -1, dtype=torch.int8, device=device)
     return TokenBatch(row.expand(count, 3), slots.expand(count, 3), kinds.expand(count, 3))
+
+
+def _without_noise(tokens: TokenBatch, noise: Noise, specials: Specials) -> tuple[TokenBatch, Tensor, Tensor, Tensor]:
+    """The text with its noise collapsed, where that is hidden; its noise; what may be asked for; the words of that."""
+    noisy = noise.segments & tokens.present
+    clean = collapsed(tokens, noisy, specials, keep_label=False) if noise.hidden else tokens
+    asked = (clean.kind != PAD) & ~clean.of(noisy)
+    return clean, noisy, asked, asked & ((clean.kind == LABEL) | (clean.kind == VALUE))
 
 
 def _modes(draw: Tensor, probabilities: tuple[float, float, float]) -> Tensor:

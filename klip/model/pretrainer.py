@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from foundation.errors import UsageError
 from klip.losses.contrast import Keys, Query, contrast, similarity
-from klip.losses.corrupt import FULL, Corrupted, Noise, corrupt, opened
+from klip.losses.corrupt import Corrupted, Noise, corrupt, whole_text
 from klip.losses.infilling import language_loss, next_token_loss
 from klip.losses.matching import Negatives, draw_negatives, matching_loss, negative_weights
 from klip.model.early_count import EarlyCount
@@ -25,7 +25,7 @@ from klip.model.momentum import MomentumTwin
 from klip.model.queue import FeatureQueue
 from klip.model.start import start_towers
 from klip.model.text_stack import Layer, Memory
-from klip.tokens.batch import CLS, TokenBatch, joined
+from klip.tokens.batch import TokenBatch, joined
 
 if TYPE_CHECKING:
     from klip.settings import InfillingSettings, PretrainingSettings
@@ -219,14 +219,13 @@ class Pretrainer(nn.Module):
 
     def _asked(self, pairs: PairBatch, context: StepContext) -> _Asked:
         """What the language loss asks for; drawn before anything else, so that its size is known when it is needed."""
+        noise = Noise(pairs.noise, hidden=self.settings.scio.noise_in_mlm == "mask")
         if self.settings.mlm.objective == "lm":
-            targets = pairs.tokens.mask & (pairs.tokens.kind != CLS)
-            mode = torch.full((len(pairs),), FULL, device=targets.device)
-            text = opened(pairs.tokens, self.online.specials)
-            return _Asked(Corrupted(pairs.tokens, text, pairs.tokens.ids, targets, mode), EarlyCount(targets))
+            question = whole_text(pairs.tokens, noise, self.online.specials)
+            return _Asked(question, EarlyCount(question.targets))
         question = corrupt(
             pairs.tokens,
-            Noise(pairs.noise, hidden=self.settings.scio.noise_in_mlm == "mask"),
+            noise,
             self._drawn_modes(),
             self.online.specials,
             self.online.vocabulary_size,
@@ -254,7 +253,7 @@ class Pretrainer(nn.Module):
             model.decode(question.decoder.ids, memory),
             question.gold,
             question.targets,
-            smoothing=BLIP_SMOOTHING if settings.objective == "lm" else settings.label_smoothing,
+            smoothing=settings.label_smoothing or (BLIP_SMOOTHING if settings.objective == "lm" else 0.0),
             count=asked.tokens,
         )
 
@@ -286,6 +285,8 @@ class Pretrainer(nn.Module):
         if not matching and not infilling:
             unused += [layer.cross for layer in model.text.layers if isinstance(layer, Layer) and layer.cross]
             unused.append(model.vis_to_txt)
+            if model.text.first_cross:  # `albef`: the second half is never run
+                unused += list(model.text.layers[model.text.first_cross :])
         for part in unused:
             part.requires_grad_(False)
 

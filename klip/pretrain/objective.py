@@ -16,6 +16,7 @@ from klip.augment import augment, normalise
 from klip.model.pretrainer import PairBatch, Pretrainer, StepContext
 from klip.pretrain.mirror import flipped
 from klip.pretrain.segments import drop_segments
+from klip.scio.readiness import held_out_rows
 from klip.settings import PretrainingSettings
 from klip.tokens.batch import TokenBatch
 from klip.training.distributed import World
@@ -69,6 +70,12 @@ def alpha_at(settings: PretrainingSettings, step: int, steps_per_epoch: int) -> 
     return settings.itc.alpha * min(1.0, step / ramp) if ramp else settings.itc.alpha
 
 
+def trained_rows(image_id: Tensor, settings: PretrainingSettings) -> Tensor:
+    """Rows of the corpus that are trained on: all but the held-out ones and other rows of their images."""
+    held_out = torch.from_numpy(held_out_rows(len(image_id), settings.scio.held_out, settings.seed))
+    return torch.nonzero(~torch.isin(image_id, image_id[held_out]))[:, 0]
+
+
 class KlipObjective:
     """Implements `klip.training.engine.Objective`."""
 
@@ -83,7 +90,8 @@ class KlipObjective:
         self._segment_dropout = 0.0
         self._expected: str | None = None
         self.batch_size = settings.batch_size_per_device
-        self.batches_per_epoch = batches_per_epoch(len(images.pixels), self.batch_size, world.size)
+        self._rows = trained_rows(images.image_id, settings)
+        self.batches_per_epoch = batches_per_epoch(len(self._rows), self.batch_size, world.size)
 
     @property
     def module(self) -> Pretrainer:
@@ -109,8 +117,8 @@ class KlipObjective:
 
     def batches(self, epoch: int, first: int) -> Iterator[_Rows]:
         """Images and texts of each batch of this process."""
-        rows = epoch_batches(
-            len(self._images.pixels),
+        batches = epoch_batches(
+            len(self._rows),
             self.batch_size,
             seed=self._settings.seed,
             epoch=epoch,
@@ -119,7 +127,8 @@ class KlipObjective:
             processes=self._world.size,
         )
         pinned = self._world.device.type == "cuda"
-        for index in rows:
+        for chosen in batches:
+            index = self._rows[chosen]
             pixels = torch.from_numpy(self._images.pixels[index.numpy()])
             texts = self._texts
             yield _Rows(

@@ -19,14 +19,17 @@ from klip.pixels import load_pixels, statistics
 from klip.pretrain.mirror import mirrored
 from klip.pretrain.objective import Images, Texts
 from klip.scio.material import Material
-from klip.settings import PretrainingSettings
+from klip.settings import PretrainingSettings, flat
 from klip.store.manifest import manifest_path
 from klip.store.text_store import TextStore
 from klip.text import corpus_strings
 from klip.tokens.batch import pack
 from klip.tokens.layout import tokenise_all
 from klip.tokens.vocabulary import DEFAULT_SIZE, Vocabulary
+from klip.training.checkpoint import latest, read, require_same
 from klip.training.distributed import World
+from klip.training.engine import resolve_precision
+from klip.training.order import batches_per_epoch
 
 TEMPLATE_TEXTS = "texts_template.jsonl"
 """The file of a corpus that `data.text=template` reads."""
@@ -48,7 +51,8 @@ class Source:
     """Another file of texts about the same images."""
     vocabulary: Path | None = None
     """None: trained from the corpus."""
-    vocabulary_size: int = DEFAULT_SIZE
+    vocabulary_size: int | None = None
+    """Of one that is trained; None: that of the run folder, or the usual one where there is none yet."""
     limit: int | None = None
 
 
@@ -107,7 +111,7 @@ def first_alone(world: World, work: Callable[[], Found]) -> Found:
 
 def prepare(source: Source, folder: Path, settings: PretrainingSettings, world: World, progress: Progress) -> Prepared:
     """Reads, checks and stores a corpus in a run folder; what is there already is checked and used."""
-    return first_alone(world, lambda: _prepare(source, folder, settings, progress))
+    return first_alone(world, lambda: _prepare(source, folder, settings, world, progress))
 
 
 def read_source(source: Source, settings: PretrainingSettings, progress: Progress) -> Corpus:
@@ -124,10 +128,17 @@ def read_source(source: Source, settings: PretrainingSettings, progress: Progres
     return read_corpus_folder(source.corpus, texts=texts, limit=source.limit, progress=progress)
 
 
-def _prepare(source: Source, folder: Path, settings: PretrainingSettings, progress: Progress) -> Prepared:
+def _prepare(source: Source, folder: Path, settings: PretrainingSettings, world: World, progress: Progress) -> Prepared:
     corpus = read_source(source, settings, progress)
     place = folder / STORE
-    vocabulary = _vocabulary(source, corpus, place)
+    there = TextStore.open(place) if manifest_path(place, 0).is_file() else None
+    if there is not None:
+        _require_same_budget(folder, there, settings, world)
+    # A store that is written binds the folder to its texts, so what no training can take is refused before.
+    batches_per_epoch(len(corpus), settings.batch_size_per_device, world.size)
+    vocabulary = _vocabulary(source, corpus, there)
+    if there is not None:
+        _require_same_texts(there, corpus, vocabulary)
     store = TextStore.create(place, corpus, vocabulary, settings.text, progress)
     pixels = load_pixels(corpus, settings.image.size, progress)
     mean, std = IMAGENET_MEAN, IMAGENET_STD
@@ -141,10 +152,40 @@ def _prepare(source: Source, folder: Path, settings: PretrainingSettings, progre
     return Prepared(corpus, store, Images(pixels, mean, std, torch.from_numpy(image_id)), image_id)
 
 
-def _vocabulary(source: Source, corpus: Corpus, place: Path) -> Vocabulary:
+def _vocabulary(source: Source, corpus: Corpus, there: TextStore | None) -> Vocabulary:
     """The one that was given, the one of the store, or one trained from the texts."""
     if source.vocabulary is not None:
         return Vocabulary.read(source.vocabulary)
-    if manifest_path(place, 0).is_file():
-        return TextStore.open(place).vocabulary
-    return Vocabulary.train(corpus_strings(corpus.texts), source.vocabulary_size)
+    if there is not None and source.vocabulary_size in (None, there.vocabulary.size):
+        return there.vocabulary
+    # Few texts fill no vocabulary, so what was asked for then is not what its size says: the same again tells.
+    return Vocabulary.train(corpus_strings(corpus.texts), source.vocabulary_size or DEFAULT_SIZE)
+
+
+def _require_same_budget(folder: Path, there: TextStore, settings: PretrainingSettings, world: World) -> None:
+    """Texts that were cut otherwise belong to other settings: those are named, all of them that are known."""
+    now = {**dict(flat(settings)), "precision": resolve_precision(settings.precision, world.device)}
+    budget = {f"text.{name}": value for name, value in there.manifest(0).budget.items()}
+    if all(now[key] == value for key, value in budget.items()):
+        return
+    path = latest(folder)
+    before = now if path is None else read(path).configuration
+    require_same({**{key: before[key] for key in now if key in before}, **budget}, now, path or there.folder)
+
+
+def _require_same_texts(there: TextStore, corpus: Corpus, vocabulary: Vocabulary) -> None:
+    """Refuses what the store of the run folder was not made from."""
+    if there.manifest(0).corpus != corpus.digest:
+        raise CheckError(
+            f"this folder holds a training on another corpus: its texts or images are not the {len(corpus)} given now",
+            where=str(there.folder),
+            way_out="give the former corpus, --texts and --limit to go on, or another --out folder to start anew",
+        )
+    if there.vocabulary.digest != vocabulary.digest:
+        raise CheckError(
+            f"this folder holds a training with another vocabulary: {there.vocabulary.size} pieces, "
+            f"and not the {vocabulary.size} asked for now",
+            where=str(there.folder),
+            way_out="leave --vocabulary and --vocabulary-size out to go on with its own, "
+            "or give another --out folder to start anew",
+        )

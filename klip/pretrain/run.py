@@ -23,7 +23,7 @@ from foundation.progress import Progress, silent
 from klip.machine import machine
 from klip.model.pretrainer import Pretrainer
 from klip.model.queue import effective_size
-from klip.pretrain.objective import KlipObjective, Texts
+from klip.pretrain.objective import KlipObjective, Texts, trained_rows
 from klip.pretrain.prepare import Prepared, Source, prepare
 from klip.pretrain.timeline import Rewrite, Screen, Train, stage_ends, timeline
 from klip.run_record import RunRecord
@@ -140,7 +140,8 @@ def plan_of(settings: PretrainingSettings, prepared: Prepared, world: World, bat
 def _begin(request: Request, world: World, prepared: Prepared) -> _Run:
     settings, vocabulary = request.settings, prepared.store.vocabulary
     batch = settings.batch_size_per_device * world.size
-    queue = effective_size(settings.queue.size, len(prepared.corpus), batch)
+    images = len(trained_rows(prepared.images.image_id, settings))
+    queue = effective_size(settings.queue.size, images, batch)
     module = Pretrainer(settings, vocabulary.size, vocabulary.specials, queue_size=queue)
     texts = prepared.stage_texts(0, None, settings)
     objective = KlipObjective(module, prepared.images, texts, settings, world)
@@ -278,11 +279,9 @@ def _written(run: _Run, step: Rewrite) -> int:
 
 def _queue_bank(run: _Run) -> Bank | None:
     """The negatives of `scio.negatives=queue`."""
-    from klip.scio.score import Bank
+    from klip.scio.score import bank_of_queue
 
-    if run.settings.scio.negatives != "queue":
-        return None
-    return Bank(*run.objective.module.queue.rows())
+    return bank_of_queue(run.objective.module.queue) if run.settings.scio.negatives == "queue" else None
 
 
 @contextmanager
@@ -324,8 +323,10 @@ def _plan_lines(run: _Run, queue: int) -> list[str]:
     online = run.objective.module.online
     trained = sum(parameter.numel() for parameter in online.parameters() if parameter.requires_grad)
     images = len(run.prepared.corpus)
+    held_out = images - len(trained_rows(run.prepared.images.image_id, settings))
     lines = [
-        f"corpus: {images} images with texts, vocabulary of {run.prepared.store.vocabulary.size} pieces",
+        f"corpus: {images} images with texts, {held_out} of them held out, "
+        f"vocabulary of {run.prepared.store.vocabulary.size} pieces",
         f"model: {settings.model.size}, {trained / 1e6:.1f} M parameters to train, queue of {queue}",
         f"device: {_device_name(world)}, {world.size} process(es), precision {training.precision}",
         f"steps: {training.steps_per_epoch} per epoch, {training.total_steps} in {settings.epochs} epochs, "

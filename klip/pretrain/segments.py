@@ -1,7 +1,7 @@
 """Segments left out at random, so that texts with a gap are nothing new when screening makes them (section 3.5).
 
-Each segment leaves with the given probability. How many leave is drawn once for a batch and which ones for every text:
-the texts of a batch stay alike in length, so that little of it is padding.
+Each segment leaves with the given probability. How many leave is drawn once for all texts of a batch that have as many
+segments, which ones for every text: the texts stay alike in length, so that little of a batch is padding.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ def drop_segments(tokens: TokenBatch, share: float, generator: torch.Generator, 
 def dropped(present: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Which of the segments bool [B, 8] leave."""
     device = present.device
-    leaving = (torch.rand(SLOTS, generator=generator, device=device) < share).sum()
+    count = present.sum(dim=1)
+    # The same draws for all, as many of them as a text has segments: a binomial number of its own size.
+    leaving = (torch.rand(SLOTS, generator=generator, device=device) < share).cumsum(dim=0)
+    wanted = torch.cat([leaving.new_zeros(1), leaving])[count]
     draws = torch.rand(present.shape, generator=generator, device=device).masked_fill(~present, 2.0)
     rank = draws.argsort(dim=1).argsort(dim=1)
-    allowed = torch.minimum((present.sum(dim=1) - KEPT).clamp(min=0), leaving)
+    allowed = torch.minimum((count - KEPT).clamp(min=0), wanted)
     return present & (rank < allowed[:, None])

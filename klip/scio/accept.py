@@ -103,7 +103,9 @@ def judge_all(
         outcomes[judged.proposal.gap.image].judged.append(judged)
     _joined(judge, sources, outcomes)
     for source, outcome in zip(sources, outcomes, strict=True):
-        outcome.restored = _restored(source, outcome, scio)
+        outcome.restored = _left(source, outcome) if scio.fallback == "original" else []
+    if scio.fallback != "original":
+        _keep_enough(judge, sources, outcomes, scio)
     return outcomes
 
 
@@ -114,7 +116,7 @@ def _judged(
     outcomes: Sequence[Outcome],
     scio: ScioSettings,
 ) -> list[Judged]:
-    """The best candidate of every gap; refused ones are not scored."""
+    """The best candidate of every gap, whether it is then accepted or not; refused ones are not scored."""
     whole = [proposal for some in proposals for proposal in some if proposal.reject is None]
     images = [proposal.gap.image for proposal in whole]
     there = [sources[p.gap.image].filtered_with({p.gap.slot: p.tokens}) for p in whole]
@@ -139,10 +141,10 @@ def _accepted(outcome: Outcome, filtered: Fit, original: Fit, scio: ScioSettings
     return above_filtered and above_full
 
 
-def _preference(judged: Judged) -> tuple[bool, bool, float]:
-    """Accepted before scored before refused; then by contrast (section 6.6)."""
-    loss = judged.filtered.itc if judged.filtered is not None and np.isfinite(judged.filtered.itc) else np.inf
-    return (not judged.accepted, judged.filtered is None, loss)
+def _preference(judged: Judged) -> tuple[bool, float]:
+    """Scored before refused; then the best d_itm (section 6.6): all values of a gap are compared with the same T'."""
+    match = judged.filtered.itm if judged.filtered is not None else np.nan
+    return (judged.filtered is None, -match if np.isfinite(match) else np.inf)
 
 
 def _joined(judge: Judge, sources: Sequence[Source], outcomes: Sequence[Outcome]) -> None:
@@ -198,16 +200,35 @@ def _values(taken: dict[int, Proposal]) -> dict[int, SlotTokens]:
     return {slot: proposal.tokens for slot, proposal in taken.items()}
 
 
-def _restored(source: Source, outcome: Outcome, scio: ScioSettings) -> list[int]:
-    """Noise that is kept: all that was not replaced (`fallback=original`), or the first few that `min_keep` asks for.
+def _left(source: Source, outcome: Outcome) -> list[int]:
+    """Noise that was not replaced."""
+    return [int(slot) for slot in np.flatnonzero(source.noise) if int(slot) not in outcome.taken]
 
-    The limits of screening leave enough segments, so the second happens only with a pool from elsewhere.
+
+def _keep_enough(judge: Judge, sources: Sequence[Source], outcomes: Sequence[Outcome], scio: ScioSettings) -> None:
+    """Restores the least harmful of what was dropped until a text has `min_keep` segments (section 6.7).
+
+    Harm is the evidence of screening: how much better the full text fits without the segment. The limits of screening
+    leave enough segments, so this happens only with a pool from elsewhere; its evidence is in no log.
     """
-    left = [int(slot) for slot in np.flatnonzero(source.noise) if int(slot) not in outcome.taken]
-    if scio.fallback == "original":
-        return left
-    present = sum(slot is not None for slot in source.filtered_with(_values(outcome.taken)))
-    return left[: max(0, min(scio.min_keep, SLOTS) - present)]
+    asked: list[tuple[int, int]] = []
+    lacking = {}
+    for n, (source, outcome) in enumerate(zip(sources, outcomes, strict=True)):
+        present = sum(slot is not None for slot in source.filtered_with(_values(outcome.taken)))
+        if present < min(scio.min_keep, SLOTS):
+            lacking[n] = min(scio.min_keep, SLOTS) - present
+            asked += [(n, slot) for slot in _left(source, outcome)]
+    fits = judge.fits([sources[n].without(slot) for n, slot in asked], [n for n, _ in asked])
+    harm: dict[int, list[tuple[float, int]]] = {n: [] for n in lacking}
+    for (n, slot), fit in zip(asked, fits, strict=True):
+        harm[n].append((_harm(fit, outcomes[n].full, scio), slot))
+    for n, count in lacking.items():
+        outcomes[n].restored = sorted(slot for _, slot in sorted(harm[n])[:count])
+
+
+def _harm(without: Fit, full: Fit, scio: ScioSettings) -> float:
+    found = full.itc - without.itc if scio.tests == "itc" else without.itm - full.itm
+    return found if np.isfinite(found) else np.inf
 
 
 def statuses(source: Source, outcome: Outcome) -> list[str]:

@@ -6,10 +6,13 @@ A pass has a folder with one file per kind of record and process:
     guard.rank0.jsonl      the matching score of a text without a set of segments, one record per set that was tried
     rebuilt.rank0.jsonl    what was written into each gap, and how it was judged, one record per image with noise
     decisions.jsonl        what follows from the first two: one record per image, written whole at the end
+    readiness.json         what the model was asked before the pass
+    skipped.json           why it was not made, where `scio.strict` forbade it
+    record.json            what commands did by hand
 
 The first line of a file is a header that says with what it was made. Lines are only ever appended, so a killed process
-leaves at most one torn line, which the next one drops; it refuses to go on under another header. Files hold no times:
-the same pass gives the same bytes, however often it was interrupted.
+leaves at most one torn line, which the next one drops; it refuses to go on under another header. Files hold no times,
+but for `record.json`: the same pass gives the same bytes, however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ from types import TracebackType
 from typing import IO, Any, Literal
 
 from foundation.errors import CheckError, MissingError, storage_error
-from foundation.files import canonical_json, write_bytes
+from foundation.files import canonical_json, read_json, write_bytes
 
 AUDIT = "audit"
 Kind = Literal["scores", "guard", "rebuilt"]
 Record = dict[str, Any]
+
+SKIPPED = "skipped.json"
 
 _FREE = ("rank", "world")  # how the work was divided changes no number
 _SHOWN = 8
@@ -42,6 +47,14 @@ def pass_folder(folder: Path, pass_id: str) -> Path:
 def passes(folder: Path) -> list[str]:
     """The passes of a run folder by name, finished or not."""
     return sorted(path.name for path in (folder / AUDIT).glob("*") if path.is_dir())
+
+
+def skipped(place: Path) -> Record | None:
+    """Why a pass was not made, and None where it was: strict settings may have been dropped since."""
+    path = place / SKIPPED
+    if not path.is_file() or read_kind(place, "scores"):
+        return None
+    return dict(read_json(path))
 
 
 class AuditLog:

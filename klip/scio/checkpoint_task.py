@@ -21,6 +21,7 @@ from klip.settings import PretrainingSettings
 from klip.store.text_store import TextStore
 from klip.tokens.vocabulary import Vocabulary
 from klip.training import checkpoint as checkpoints
+from klip.training.distributed import device_called
 
 if TYPE_CHECKING:
     from klip.corpus import Corpus
@@ -56,12 +57,14 @@ class Chosen:
     checkpoint: Path | None = None
     store: Path | None = None
     corpus: Path | None = None
+    config: Path | None = None
     changes: Sequence[str] = ()
     device: str = "auto"
 
 
 def load_trained(chosen: Chosen, progress: Progress = silent) -> Trained:
     """Reads the model, and refuses texts and images that it was not trained with."""
+    device = device_called(chosen.device)
     path = checkpoints.find(chosen.checkpoint or chosen.run)
     found = checkpoints.read(path)
     about = found.about
@@ -71,7 +74,9 @@ def load_trained(chosen: Chosen, progress: Progress = silent) -> Trained:
             where=str(path),
             way_out="give a run folder of `klip pretrain`",
         )
-    settings = configured(PretrainingSettings, about["settings"], changes=chosen.changes, see="klip settings")
+    settings = configured(
+        PretrainingSettings, about["settings"], file=chosen.config, changes=chosen.changes, see="klip settings"
+    )
     vocabulary = Vocabulary(about["pieces"], where=str(path))
     store = TextStore.open(chosen.store or store_of(chosen.run))
     if store.vocabulary.digest != vocabulary.digest:
@@ -81,7 +86,6 @@ def load_trained(chosen: Chosen, progress: Progress = silent) -> Trained:
             way_out="give the store of the run, or build one with the vocabulary of the run",
         )
     corpus = _corpus(chosen, store, progress)
-    device = torch.device("cuda" if chosen.device == "auto" and torch.cuda.is_available() else _named(chosen.device))
     model = _model(found.module, settings, vocabulary, path).to(device).eval()
     mean, std = tuple(about["mean"]), tuple(about["std"])
     return Trained(model, settings, store, path, corpus, mean, std)
@@ -119,10 +123,6 @@ def _model(state: dict[str, torch.Tensor], settings: PretrainingSettings, vocabu
         raise CheckError(
             f"the checkpoint does not fit the model of its settings: {str(error).splitlines()[-1].strip()}",
             where=str(path),
-            way_out="do not change model.* with --set",
+            way_out="do not change model.* with --config or --set",
         ) from error
     return model
-
-
-def _named(device: str) -> str:
-    return "cpu" if device == "auto" else device

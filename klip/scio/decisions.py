@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import CheckError, MissingError
-from klip.scio.audit_log import Record, lines, read_kind
+from klip.scio.audit_log import Record, header_of, lines, read_kind
 from klip.scio.decide import NO_FIELD, Candidates, Flags, Floats, Numbers, Rule, candidates, differences
 from klip.scio.guard import Guarded, MatchWithout, guard
 from klip.settings import SLOTS
@@ -120,6 +120,16 @@ def decide_from_log(place: Path, rule: Rule) -> tuple[PassScores, Decisions]:
     scores = read_scores(place)
     known = known_sets(read_kind(place, "guard"))
     return scores, decide(scores, rule, lookup(scores, known))
+
+
+def decided(place: Path, rule: Rule | None = None) -> tuple[PassScores, Decisions]:
+    """Decisions of a pass: as it took them, lots included, or by another rule."""
+    header = header_of(place, "scores")
+    scores, decisions = decide_from_log(place, rule or Rule(**header["rule"]))
+    if rule is None and header["control"] != "none":
+        # Lots were drawn in the place of the rule's choice.
+        decisions = decisions._replace(noise=read_noise(place, header["images"])[scores.rows])
+    return scores, decisions
 
 
 def decision_records(scores: PassScores, decisions: Decisions) -> list[Record]:

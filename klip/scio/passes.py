@@ -14,7 +14,7 @@ import torch
 
 from foundation.files import read_json, write_json
 from foundation.progress import Progress, silent
-from klip.scio.audit_log import AuditLog, Record, plain, read_kind, write_whole
+from klip.scio.audit_log import SKIPPED, AuditLog, Record, plain, read_kind, write_whole
 from klip.scio.decide import Flags, Floats, random_control
 from klip.scio.decisions import (
     DECISIONS,
@@ -109,10 +109,13 @@ def screen(
         ready = _readiness(task)
         warnings = warnings_of(ready, settings.scio.min_itm_auc)
         if settings.scio.strict and not ready.itm_auc >= settings.scio.min_itm_auc:
+            _skip(task, ready)
             nothing = np.zeros_like(material.present)
             return ScreenResult(
                 pass_id, material.version, task.checkpoint, nothing, None, None, ready, tuple(warnings), True
             )
+        if task.world.first:
+            (task.place / SKIPPED).unlink(missing_ok=True)
         _score_all(task, log)
         scores = read_scores(task.place)
         decisions = _decided(task, scores)
@@ -139,9 +142,8 @@ def _readiness(task: Task) -> Readiness:
     """Asked once per pass, by the first process."""
     path = task.place / _READINESS
     if task.world.first and not path.is_file():
-        found = readiness(
-            task.model, task.material, seed=task.settings.seed, chunk=task.chunk, precision=task.precision
-        )
+        share, seed = task.settings.scio.held_out, task.settings.seed
+        found = readiness(task.model, task.material, share=share, seed=seed, chunk=task.chunk, precision=task.precision)
         data = found._asdict() | {"itm_auc": found.itm_auc if np.isfinite(found.itm_auc) else None}
         write_json(path, data)
     task.world.barrier()
@@ -153,6 +155,13 @@ def read_readiness(place: Path) -> Readiness:
     data = read_json(place / _READINESS)
     auc = data["itm_auc"]
     return Readiness(float("nan") if auc is None else auc, data["recall_at_1"], data["pairs"])
+
+
+def _skip(task: Task, ready: Readiness) -> None:
+    """Leaves the reason, so that nobody takes the empty pool of the pass for a clean corpus."""
+    if task.world.first:
+        auc = ready.itm_auc if np.isfinite(ready.itm_auc) else None
+        write_json(task.place / SKIPPED, {"itm_auc": auc, "min_itm_auc": task.settings.scio.min_itm_auc})
 
 
 def _score_all(task: Task, log: AuditLog) -> None:

@@ -2,6 +2,9 @@
 
 A model that was hardly trained flags 12 to 16 % of the right segments, no better than by lot. Two numbers tell: how
 well matching separates pairs from their hardest mismatches, and how often an image finds its own text.
+
+Training leaves the pairs out that are asked, so a model that knows its corpus by heart does not pass for one that can
+judge. A corpus of fewer than twenty images has none to spare: it is then asked about what it was trained on.
 """
 
 from __future__ import annotations
@@ -20,10 +23,9 @@ if TYPE_CHECKING:
     from klip.model.klip import KLIP
     from klip.scio.material import Material
 
-HELD_OUT = 0.02
-"""Section 6.10."""
 FEWEST = 64
-"""Pairs that are asked at least: 2 % of a small corpus say nothing."""
+"""Pairs that are held out at least, if that is not more than a tenth of the corpus: 2 % of a small one say nothing."""
+TENTH = 10
 MOST = 2048
 FLAG_RATES = (0.005, 0.4)
 """Section 6.10: a screening that flags less or more is suspicious."""
@@ -44,16 +46,26 @@ class Readiness(NamedTuple):
         return 1 / self.pairs
 
 
-def held_out_rows(count: int, seed: int) -> NDArray[np.int64]:
-    """The pairs that are asked: 2 %, but not less than 64 where there are as many. Training may leave them out."""
-    wanted = min(count, MOST, max(FEWEST, round(HELD_OUT * count)))
+def held_out_rows(count: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Rows that training leaves out: `share` of the corpus (`scio.held_out`), none where there are not two to spare."""
+    wanted = min(MOST, max(round(share * count), min(FEWEST, count // TENTH)))
+    if not share or wanted < 2:
+        return np.zeros(0, dtype=np.int64)
     generator = np.random.default_rng(derive_seed("scio held out", seed))
     return np.sort(generator.permutation(count)[:wanted])
 
 
-def readiness(model: KLIP, material: Material, *, seed: int, chunk: int, precision: str = "fp32") -> Readiness:
+def asked_rows(count: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Rows that the model is asked about: those held out, else the first ones."""
+    held_out = held_out_rows(count, share, seed)
+    return held_out if len(held_out) else np.arange(min(count, FEWEST))
+
+
+def readiness(
+    model: KLIP, material: Material, *, share: float, seed: int, chunk: int, precision: str = "fp32"
+) -> Readiness:
     """Asks the model about held-out pairs and, for each image, the most similar text of another one."""
-    rows = held_out_rows(len(material), seed)
+    rows = asked_rows(len(material), share, seed)
     parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
     features = [encode_pairs(model, material, part, precision) for part in parts]
     similarity = torch.cat([pair[0] for pair in features]) @ torch.cat([pair[1] for pair in features]).T

@@ -53,6 +53,10 @@ class Source:
         """T': the text without noise."""
         return tuple(None if wrong else slot for slot, wrong in zip(self.tokens, self.noise, strict=True))
 
+    def without(self, slot: int) -> TextTokens:
+        """The full text without one segment, as screening compares it."""
+        return (*self.tokens[:slot], None, *self.tokens[slot + 1 :])
+
     def with_value(self, slot: int, new: SlotTokens) -> TextTokens:
         """t_c: the full text with one segment replaced."""
         return _with(self.tokens, slot, new)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from klip.scio.audit_log import Record, header_of, plain, read_kind, shards
+from klip.scio.audit_log import Record, header_of, plain, read_kind, shards, skipped
 from klip.scio.decide import Flags, Floats, Rule
-from klip.scio.decisions import FIELD_NAMES, Decisions, PassScores, decide_from_log, read_noise
+from klip.scio.decisions import FIELD_NAMES, Decisions, PassScores, decided
 from klip.scio.ranking import area_under_curve
 from klip.text import FIELDS
 
@@ -31,13 +31,14 @@ def report_of(place: Path, store: TextStore | None = None, rule: Rule | None = N
         store: The texts, for planted errors and versions.
         rule: Decides with other margins than the pass did; None: as the pass did.
     """
+    skip = skipped(place)
+    if skip is not None:
+        return {"pass": place.name, "skipped": skip}
+    if not shards(place, "scores") and shards(place, "rebuilt"):
+        return _of_another_pass(place, store)
     header = header_of(place, "scores")
     own = Rule(**header["rule"])
-    scores, decisions = decide_from_log(place, rule or own)
-    if rule is None and header["control"] != "none":
-        # Lots were drawn in the place of the rule's choice.
-        drawn = read_noise(place, header["images"])[scores.rows]
-        decisions = decisions._replace(noise=drawn)
+    scores, decisions = decided(place, rule)
     noise = decisions.noise
     report: dict[str, Any] = {
         "pass": header["pass"],
@@ -65,6 +66,14 @@ def report_of(place: Path, store: TextStore | None = None, rule: Rule | None = N
     if store is not None:
         report |= _from_store(store, header, scores, noise)
     return report
+
+
+def _of_another_pass(place: Path, store: TextStore | None) -> dict[str, Any]:
+    """A reconstruction from a pool that was decided from the scores of another pass."""
+    header, records = header_of(place, "rebuilt"), read_kind(place, "rebuilt")
+    report = {"pass": header["pass"], "version": header["version"], "checkpoint": header["checkpoint"]}
+    report["reconstruction"] = rebuilt_summary(records) | {"fields": rebuilt_fields(records)}
+    return report if store is None else report | {"versions": _versions(store)}
 
 
 def guard_figures(decisions: Decisions) -> dict[str, int]:
@@ -181,6 +190,10 @@ def _from_store(store: TextStore, header: dict[str, Any], scores: PassScores, no
                     for kind, flags in planted.items()
                 }
             }
+    return found | {"versions": _versions(store)}
+
+
+def _versions(store: TextStore) -> list[dict[str, Any]]:
     versions = []
     for version in store.versions():
         truth = store.truth(version)
@@ -188,11 +201,40 @@ def _from_store(store: TextStore, header: dict[str, Any], scores: PassScores, no
             {"version": version, "counts": store.manifest(version).counts}
             | ({} if truth is None else {"share_correct": truth.share_correct, "share_kept": truth.share_kept})
         )
-    return found | {"versions": versions}
+    return versions
 
 
 def as_text(report: dict[str, Any]) -> str:
     """The report to be read."""
+    if "skipped" in report:
+        return why_skipped(report["pass"], report["skipped"])
+    screened = "segments" in report
+    lines = _screened_lines(report) if screened else [f"pass {report['pass']} on version {report['version']}"]
+    if "reconstruction" in report:
+        lines += ["", *_rebuilt_lines(report["reconstruction"])]
+    for row in report.get("versions", ()):
+        share = f", {row['share_correct']:.1%} equal the clean text" if row.get("share_correct") is not None else ""
+        counts = ", ".join(f"{count} {status}" for status, count in row["counts"].items())
+        lines.append(f"version {row['version']}: {counts}{share}")
+    return "\n".join(lines)
+
+
+def rebuilt_text(summary: dict[str, Any]) -> str:
+    """What `reconstruct` did, where no report can be given: its summary alone."""
+    written = "texts" in summary  # not with scio.reconstruct=false
+    lines = _rebuilt_lines(summary) if written else [f"{summary['dropped']} segments dropped, none rebuilt"]
+    return "\n".join([f"pass {summary['pass']}: version {summary['version']} of the texts", *lines])
+
+
+def why_skipped(pass_id: str, skip: dict[str, Any]) -> str:
+    """A sentence about a pass that found nothing because it did not look."""
+    return (
+        f"pass {pass_id} was skipped, nothing was screened: scio.strict was on, and matching separates held-out pairs "
+        f"with an AUC of {_shown(skip['itm_auc'])}, less than scio.min_itm_auc = {skip['min_itm_auc']}"
+    )
+
+
+def _screened_lines(report: dict[str, Any]) -> list[str]:
     lines = [
         f"pass {report['pass']} on version {report['version']}: {report['noise']} of {report['segments']} segments are "
         f"noise ({report['flag_rate']:.1%}), in {report['texts_with_noise']} of {report['images']} texts",
@@ -208,13 +250,7 @@ def as_text(report: dict[str, Any]) -> str:
         )
     if "planted" in report:
         lines += ["", *_planted_lines(report["planted"])]
-    if "reconstruction" in report:
-        lines += ["", *_rebuilt_lines(report["reconstruction"])]
-    for row in report.get("versions", ()):
-        share = f", {row['share_correct']:.1%} equal the clean text" if row.get("share_correct") is not None else ""
-        counts = ", ".join(f"{count} {status}" for status, count in row["counts"].items())
-        lines.append(f"version {row['version']}: {counts}{share}")
-    return "\n".join(lines)
+    return lines
 
 
 def _planted_lines(planted: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from foundation.errors import CheckError, MissingError
+from foundation.errors import BenchError, CheckError, MissingError
 from foundation.files import pretty_json, read_json
 from foundation.hashing import hash_bytes, hash_file
 
@@ -22,7 +22,8 @@ CLEAN = "clean.jsonl"
 PLANTED = "planted.jsonl"
 
 _NAME = re.compile(r"v(\d+)\.manifest\.json")
-_AGAIN = "take the store from a copy, or build it anew with `klip text build`"
+# Without its manifest a version does not exist: whoever deletes a damaged one un-publishes it.
+_AGAIN = "restore the file from a copy, or build another store in another folder with `klip text build`"
 
 
 class Lengths(NamedTuple):
@@ -88,7 +89,10 @@ def read_manifest(folder: Path, version: int) -> Manifest:
             where=str(folder),
             way_out=f"versions: {', '.join(map(str, known))}" if known else "make one with `klip text build`",
         )
-    data = read_json(path)
+    try:
+        data = read_json(path)
+    except BenchError as error:
+        raise CheckError(f"a damaged manifest: {error.what}", where=str(path), way_out=_AGAIN) from error
     if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise CheckError("not a manifest of this format", where=str(path), way_out=_AGAIN)
     try:

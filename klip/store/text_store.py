@@ -368,7 +368,7 @@ def _require_same(folder: Path, there: Manifest, given: Manifest) -> None:
         raise CheckError(
             f"there is a text store already, of another {' and another '.join(differing)}",
             where=str(folder),
-            way_out="choose another --store folder; version 0 is never overwritten",
+            way_out="choose another folder (--out or --store); version 0 is never overwritten",
         )
     verify(folder, there)
 

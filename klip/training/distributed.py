@@ -75,19 +75,25 @@ class World:
         return bool(said.item())
 
 
+def device_called(name: str) -> torch.device:
+    """What `--device` means: auto, cpu or cuda."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device: {name!r}", way_out="use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no GPU is visible to torch", way_out="use --device cpu, or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def join_world(device: str = "auto") -> World:
     """The processes that torchrun or `accelerate launch` started, or this one alone; `device` is auto, cpu or cuda."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"unknown device: {device!r}", way_out="use auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no GPU is visible to torch", way_out="use --device cpu, or auto")
+    found = device_called(device)
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     # Broadcast buffers would send the queues around at every step, and every loss is on, so no parameter is unused.
     joined = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=False)
     # Precision is the engine's: accelerate refuses fp16 on a CPU, where it is tested.
     accelerator = Accelerator(
-        cpu=device == "cpu" or not torch.cuda.is_available(),
+        cpu=found.type == "cpu",
         mixed_precision="no",
         kwargs_handlers=[joined, InitProcessGroupKwargs(timeout=_PATIENCE)],
     )

@@ -19,7 +19,7 @@ from klip.text import corpus_strings
 from klip.tokens.layout import TextTokens, tokenise_all, within_budget
 from klip.tokens.vocabulary import Vocabulary
 from klip.training.distributed import World
-from klip.training.engine import resolve_precision, train
+from klip.training.engine import Training, run_folder
 from klip.unimodal.baseline import Baseline, InputStatistics, statistics_of
 from klip.unimodal.contrastive import ContrastivePretraining, towers_of
 from klip.unimodal.mae import MaskedAutoencoder
@@ -62,11 +62,30 @@ def pretrain_baseline(
 ) -> dict[str, Any]:
     """Trains in the folder `out`, from its newest checkpoint where there is one; gives what `run.json` says."""
     require_writable(out)
-    corpus = read_baseline_corpus(folder, settings, limit=limit, progress=progress)
-    prepared = prepare(corpus, settings, world, progress=progress)
+    with run_folder(out, world):
+        corpus = read_baseline_corpus(folder, settings, limit=limit, progress=progress)
+        prepared = prepare(corpus, settings, world, progress=progress)
+        batches = prepared.objective.batches_per_epoch
+        plan = plan_of(settings, batches, world, prepared.configuration, prepared.about)
+        # The record comes after it: a folder of another training is refused here, and its record stays what it was.
+        training = Training(prepared.objective, plan, out, world, progress=progress)
+        record = RunRecord(out, _content(corpus, prepared, settings, world, training.precision), write=world.first)
+        began = time.perf_counter()
+        try:
+            training.run(range(plan.epochs))
+        finally:
+            training.close()
+            record.save()
+        record.save(finished=True)
+    return {**record.content, "seconds": round(time.perf_counter() - began, 1), "resumed": training.resumed is not None}
+
+
+def _content(
+    corpus: Corpus, prepared: Prepared, settings: BaselineSettings, world: World, precision: str
+) -> dict[str, Any]:
+    """What the record of a start says."""
     objective = prepared.objective
-    plan = plan_of(settings, objective.batches_per_epoch, world, prepared.configuration, prepared.about)
-    content = {
+    return {
         "kind": "baseline",
         "method": settings.method,
         "settings": as_data(settings),
@@ -74,16 +93,11 @@ def pretrain_baseline(
         "input": prepared.statistics._asdict(),
         "presentations": settings.epochs * objective.batches_per_epoch * objective.batch_size * world.size,
         "steps": objective.batches_per_epoch * settings.epochs,
-        "precision": resolve_precision(settings.precision, world.device),
+        "precision": precision,
         "machine": machine(world.device),
         "notes": list(prepared.notes),
         "finished": False,
     }
-    record = RunRecord(out, content, write=world.first)
-    began = time.perf_counter()
-    training = train(objective, plan, out, world, progress=progress)
-    record.save(finished=True)
-    return {**record.content, "seconds": round(time.perf_counter() - began, 1), "resumed": training.resumed is not None}
 
 
 def read_baseline_corpus(

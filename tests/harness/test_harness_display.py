@@ -66,7 +66,7 @@ def test_decoding_images_is_not_counted_as_work(
 ) -> None:
     """A cell that has decoded all its images and trained nothing is at its very start."""
     monkeypatch.setenv("FUSAR_KLIP_CACHE", str(tmp_path))  # nothing is decoded yet
-    monkeypatch.setattr("tasks.classification.fit.train", lambda *_, **__: pytest.fail("stop before training"))
+    monkeypatch.setattr("tasks.fine_tuning.train", lambda *_, **__: pytest.fail("stop before training"))
     data = build(read_index(find_source("sar_acd", tiny_root)))
     tally = Tally([SLOW])
     settings = task_settings("mini", "classification", "mini")

@@ -33,7 +33,8 @@ SMALL: dict[str, Any] = {
     "text": {"max_len": 64, "max_seg_len": 8, "segment_dropout": 0.15},
     "queue": {"size": 20},
     "optim": {"lr": 1e-3, "warmup_steps": 4},
-    "scio": {"stage_epochs": [1, 1, 1], "min_itm_auc": 0.0},
+    # A share of the segments is always noise, so that there is always something to rebuild.
+    "scio": {"stage_epochs": [1, 1, 1], "min_itm_auc": 0.0, "rule": "zscore", "noise_rate": 0.3, "confirm": "segment"},
     "epochs": 3,
     "batch_size_per_device": 8,
     "log_every": 1,

@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from foundation.errors import UsageError
+from foundation.files import exclusive
 from klip.baseline_commands import baseline_app
 from klip.training.checkpoint import find, read
 from klip.training.distributed import single
@@ -73,6 +74,38 @@ def test_another_setting_is_refused_in_the_same_folder(folder: Path, tmp_path: P
     pretrain_baseline(folder, tmp_path / "run", quick("mae"), single())
     with pytest.raises(UsageError, match=r"mae\.keep"):
         pretrain_baseline(folder, tmp_path / "run", quick("mae", "mae.keep=0.5"), single())
+
+
+def test_a_refused_start_leaves_the_record_as_it_was(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pretrain_baseline(folder, run, quick("mae"), single())
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(UsageError, match="epochs: 2 -> 3"):
+        pretrain_baseline(folder, run, quick("mae", "epochs=3"), single())
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_a_start_while_another_training_writes_there_leaves_the_record_as_it_was(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pretrain_baseline(folder, run, quick("mae"), single())
+    before = (run / "run.json").read_bytes()
+    with exclusive(run / ".lock", wait=False) as mine, pytest.raises(UsageError, match="another training writes here"):
+        assert mine
+        pretrain_baseline(folder, run, quick("mae"), single())
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_a_training_that_breaks_off_is_recorded_as_unfinished(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_training: Training, _epochs: range) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Training, "run", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        pretrain_baseline(folder, tmp_path / "run", quick("mae"), single())
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["finished"] is False and len(record["sessions"]) == 1
 
 
 def test_rates_are_per_256_images_and_follow_a_cosine(folder: Path) -> None:

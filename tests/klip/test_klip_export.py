@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from adapters.load import load
 from adapters.registry import load_model_file, weight_state
-from foundation.errors import MissingError, UsageError
+from foundation.errors import CheckError, MissingError, UsageError
 from foundation.files import write_json
+from klip import export as exporting
 from klip.baseline_commands import export_app
 from klip.export import export_vision, tower_of
 from klip.toml_text import toml_document
@@ -82,6 +83,28 @@ def test_broken_weights_are_not_exported(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"norm\.weight holds values"):
         export_vision(run, tmp_path / "m.safetensors")
     assert not (tmp_path / "m.toml").exists()
+
+
+def test_a_comparison_that_fails_leaves_what_was_exported_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = checkpoint_of("mae", tmp_path / "run")
+    folder = tmp_path / "models"
+    good = export_vision(run, folder / "m.safetensors")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    found = read(find(run))
+    found.module["encoder.norm.weight"] += 1
+    write(run, found)
+    monkeypatch.setattr(exporting, "_compared", lambda *_given: (1.0, 1.0))
+    for name in ("m", "new"):
+        with pytest.raises(CheckError, match="differs from the model"):
+            export_vision(run, folder / f"{name}.safetensors")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    monkeypatch.undo()
+    again = export_vision(run, folder / "m.safetensors")
+    assert again.sha256 != good.sha256
+    assert weight_state(load_model_file(again.card)[0], None).state == "ready"
+    assert sorted(path.name for path in folder.iterdir()) == ["m.safetensors", "m.toml"]
 
 
 def test_values_beyond_half_precision_are_refused(tmp_path: Path) -> None:

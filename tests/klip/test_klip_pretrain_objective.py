@@ -16,9 +16,10 @@ from foundation.progress import silent
 from klip.configuration import pretraining_settings
 from klip.model.pretrainer import PairBatch, Pretrainer
 from klip.pretrain.mirror import flipped, mirrored
-from klip.pretrain.objective import KlipObjective, alpha_at
+from klip.pretrain.objective import KlipObjective, alpha_at, trained_rows
 from klip.pretrain.prepare import Source, prepare
 from klip.pretrain.segments import drop_segments, dropped
+from klip.scio.readiness import held_out_rows
 from klip.text import SegmentedText, parse_record
 from klip.training.distributed import single
 from klip.training.position import Position
@@ -45,6 +46,16 @@ def test_segments_leave_as_often_as_asked() -> None:
     batches = [dropped(torch.ones(6, 8, dtype=torch.bool), 0.15, generator) for _ in range(6000)]
     assert float(torch.stack(batches).float().mean()) == pytest.approx(0.15, abs=0.005)
     assert torch.stack(batches).float().mean((0, 1)).numpy() == pytest.approx(0.15, abs=0.01), "every segment alike"
+
+
+def test_segments_of_texts_with_gaps_leave_no_oftener() -> None:
+    generator = torch.Generator().manual_seed(0)
+    present = torch.ones(2, 8, dtype=torch.bool)
+    present[1, 5:] = False
+    share = torch.stack([dropped(present, 0.15, generator) for _ in range(6000)]).float().mean(0)
+    assert share[0].numpy() == pytest.approx(0.15, abs=0.015)
+    # Of five segments two may leave, which is hardly ever too few.
+    assert share[1, :5].numpy() == pytest.approx(0.15, abs=0.015)
 
 
 def test_the_texts_of_a_batch_lose_as_many_segments_but_not_the_same() -> None:
@@ -172,3 +183,29 @@ def test_rows_that_show_the_same_image_have_the_same_id(tmp_path: Path) -> None:
     found = prepare(Source(corpus, vocabulary_size=200), tmp_path / "run", small_settings(), single(), silent)
     assert found.image_id[7] == found.image_id[3] == 3
     assert len(set(found.image_id.tolist())) == 23
+
+
+def test_training_leaves_the_held_out_pairs_and_their_twins_out() -> None:
+    settings = small_settings()
+    image_id = torch.arange(200)
+    held_out = held_out_rows(200, settings.scio.held_out, settings.seed)
+    assert len(held_out) == 20, "2 % would be four: too few to ask, so a tenth"
+    image_id[7] = image_id[int(held_out[0])]
+    trained = set(trained_rows(image_id, settings).tolist())
+    assert trained == set(range(200)) - set(held_out.tolist()) - {7}
+
+
+def test_batches_never_hold_a_held_out_pair(prepared: Any) -> None:
+    objective = objective_of(prepared)
+    held_out = set(held_out_rows(24, small_settings().scio.held_out, small_settings().seed).tolist())
+    seen = {int(row) for epoch in range(30) for batch in objective.batches(epoch, 0) for row in batch.image_id}
+    assert len(held_out) == 2
+    assert seen == set(range(24)) - held_out
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "asked"), [(10, 0.02, 0), (30, 0.02, 3), (1500, 0.02, 64), (9000, 0.02, 180)]
+)
+def test_how_many_pairs_are_held_out(count: int, share: float, asked: int) -> None:
+    assert len(held_out_rows(count, share, seed=0)) == asked
+    assert len(held_out_rows(count, 0.0, seed=0)) == 0

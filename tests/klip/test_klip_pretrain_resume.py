@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy_corpus(tmp_path_factory.mktemp("toy") / "corpus", 40, wrong=0.2)
+    return write_toy_corpus(tmp_path_factory.mktemp("toy") / "corpus", 48, wrong=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_another_setting_is_refused_by_its_key(corpus: Path, whole: Path) -> Non
 def test_another_corpus_is_refused(whole: Path, tmp_path: Path) -> None:
     from foundation.errors import BenchError
 
-    other = write_toy_corpus(tmp_path / "other", 40, seed=1)
+    other = write_toy_corpus(tmp_path / "other", 45, seed=1)
     before = files(whole)
     with pytest.raises(BenchError, match="another corpus"):
         small_pretraining(other, whole)

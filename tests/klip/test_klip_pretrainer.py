@@ -13,6 +13,7 @@ from klip.losses.infilling import next_token_loss
 from klip.losses.matching import matching_loss
 from klip.model.momentum import MomentumTwin
 from klip.settings import SLOTS
+from klip.tokens.batch import VALUE
 from tests.klip.toy_pairs import context, pairs, small_model, small_pretrainer
 
 OBJECTIVES = ["infill", "bidir", "lm"]
@@ -84,8 +85,24 @@ def test_language_of_blip_reads_every_token_from_the_image_alone() -> None:
     batch = pairs(4)
     report = pretrainer(batch, context())
     assert int(report["targets"]) == int(batch.tokens.lengths.sum()) - 4
-    noisy = replace(batch, noise=torch.ones(4, SLOTS, dtype=torch.bool))
-    assert int(pretrainer(noisy, context())["targets"]) == int(report["targets"])
+
+
+def test_language_of_blip_neither_asks_for_noise_nor_sees_it() -> None:
+    pretrainer = small_pretrainer(mlm={"objective": "lm"}).eval()
+    batch = pairs(4)
+    noise = torch.zeros(4, SLOTS, dtype=torch.bool)
+    noise[:, 2] = True
+    noisy = replace(batch, noise=noise)
+    of_noise = int((batch.tokens.of(noise) & batch.tokens.mask).sum())
+    assert of_noise > 0
+    assert int(pretrainer(noisy, context())["targets"]) == int(batch.tokens.lengths.sum()) - 4 - of_noise
+    inside = batch.tokens.of(noise) & (batch.tokens.kind == VALUE)
+    other = replace(batch.tokens, ids=torch.where(inside, batch.tokens.ids.flip(0).clamp(min=10), batch.tokens.ids))
+    assert not torch.equal(other.ids, batch.tokens.ids)
+    changed = replace(noisy, tokens=other)
+    assert torch.equal(pretrainer(changed, context())["mlm"], pretrainer(noisy, context())["mlm"])
+    everything = replace(batch, noise=torch.ones(4, SLOTS, dtype=torch.bool))
+    assert int(pretrainer(everything, context())["targets"]) == 0
 
 
 def test_the_same_draws_give_the_same_step() -> None:
@@ -206,3 +223,10 @@ def test_training_learns_the_pairs() -> None:
     assert reports[-1]["loss"] < 0.7 * reports[0]["loss"]
     assert reports[-1]["mlm"] < 0.8 * reports[0]["mlm"]
     assert reports[-1]["r1_i2t"] > 0.5
+
+
+def test_albef_without_matching_and_infilling_leaves_no_gradient_waiting() -> None:
+    pretrainer = small_pretrainer(loss={"lambda": [1, 0, 0]}, model={"fusion": "albef"})
+    pretrainer(pairs(4), context())["loss"].backward()
+    waiting = [name for name, one in pretrainer.online.named_parameters() if one.requires_grad and one.grad is None]
+    assert waiting == []

@@ -235,16 +235,64 @@ def test_what_is_not_taken_is_dropped_or_restored_and_enough_stays() -> None:
     assert everything.count("ok") == 3 and everything.count("dropped") == 5
 
 
-def test_the_best_of_several_candidates_is_judged_by_contrast_among_those_accepted() -> None:
-    from klip.scio.accept import Judged, _preference
+class ByValue(Table):
+    """A judge that knows values by their one token."""
 
-    def judged(accepted: bool, itc: float | None) -> Judged:
-        fit = None if itc is None else Fit(itc, 0.0)
-        return Judged(Proposal(Gap(0, 0), "", SlotTokens((), ()), 0.0, None), fit, fit, accepted)
+    def __init__(self, fits: dict[int, Fit]) -> None:
+        super().__init__({})
+        self.known = fits
 
-    order = [judged(False, None), judged(False, 0.1), judged(True, 2.0), judged(True, 1.0)]
-    assert min(order, key=_preference) is order[3]
-    assert min(order[:2], key=_preference) is order[1]
+    def fits(self, texts: Any, images: Any) -> list[Fit]:  # noqa: ARG002
+        values = [{slot.value[0] for slot in tokens if slot is not None} & set(self.known) for tokens in texts]
+        return [self.known[min(some)] if some else Fit(5.0, 0.0) for some in values]
+
+
+def test_of_several_candidates_the_one_that_matches_best_is_kept_and_then_judged() -> None:
+    from klip.text import parse_record
+
+    text = parse_record({"id": "a"} | dict.fromkeys(_fields(), "x"))
+    noise = np.array([True] + [False] * 7)
+    source = Source(text, (SlotTokens((5,), (7,)),) * 8, noise, noise)
+
+    def kept(fits: dict[int, Fit], refused: tuple[int, ...] = ()) -> tuple[int, bool]:
+        some = [
+            Proposal(Gap(0, 0), str(value), SlotTokens((5,), (value,)), -1.0, "empty" if value in refused else None)
+            for value in (*refused, *fits)
+        ]
+        judge: Any = ByValue(fits)
+        (outcome,) = judge_all(judge, [source], [some], ScioSettings())
+        (judged,) = outcome.judged
+        return judged.proposal.tokens.value[0], judged.accepted
+
+    lowest_contrast, best_match = Fit(1.0, 0.5), Fit(2.0, 0.9)
+    assert kept({11: lowest_contrast, 12: best_match, 13: Fit(3.0, float("nan"))}) == (12, True)
+    assert kept({11: lowest_contrast, 12: Fit(9.0, 0.9)}) == (12, False)  # the best d_itm, and contrast is against it
+    assert kept({12: Fit(9.0, -1.0)}, refused=(14,)) == (12, False)
+
+
+class Harmful(Table):
+    """The text fits better, by so much, without each of its segments."""
+
+    def __init__(self, match: dict[int, float], contrast: dict[int, float]) -> None:
+        super().__init__(dict.fromkeys(range(8), WORSE_MATCH))
+        self.match, self.contrast = match, contrast
+
+    def fits(self, texts: Any, images: Any) -> list[Fit]:
+        gone = [{n for n, slot in enumerate(tokens) if slot is None} for tokens in texts]
+        return [
+            Fit(fit.itc - sum(self.contrast[n] for n in some), fit.itm + sum(self.match[n] for n in some))
+            for fit, some in zip(super().fits(texts, images), gone, strict=True)
+        ]
+
+
+def test_when_too_few_segments_would_stay_the_least_harmful_are_restored() -> None:
+    match = dict(zip(range(8), (0.9, 0.8, 0.1, 0.7, 0.3, 0.6, 0.2, 0.5), strict=True))
+    contrast = dict(zip(range(8), (0.9, 0.1, 0.8, 0.7, 0.3, 0.6, 0.5, 0.2), strict=True))
+    judge, everything = Harmful(match, contrast), list(range(8))
+    assert made_up(everything, ScioSettings(), judge)[1].restored == [2, 4, 6]
+    assert made_up(everything, ScioSettings(tests="itc"), judge)[1].restored == [1, 4, 7]
+    assert made_up(everything[2:], ScioSettings(), judge)[1].restored == [2]
+    assert made_up(everything[:5], ScioSettings(), judge)[1].restored == []
 
 
 def screened(world: World, model: KLIP, folder: Path, settings: PretrainingSettings = SETTINGS) -> Any:

@@ -210,3 +210,111 @@ def test_a_store_with_another_vocabulary_is_refused(run: tuple[Path, World], tmp
     TextStore.create(tmp_path / "other", world.corpus, Vocabulary(pieces), BY_MATCHING.text)
     with pytest.raises(CheckError, match="another vocabulary"):
         call("screen", str(folder), "--pass", "p1", "--store", str(tmp_path / "other"))
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(run: tuple[Path, World]) -> None:
+    folder, _ = run
+    for command in ("screen", "reconstruct"):
+        with pytest.raises(UsageError, match="unknown device: 'foo'"):
+            call(command, str(folder), "--pass", "p1", "--device", "foo")
+        if not torch.cuda.is_available():
+            with pytest.raises(UsageError, match="no GPU is visible"):
+                call(command, str(folder), "--pass", "p1", "--device", "cuda")
+    assert not (folder / "audit").exists()
+
+
+def test_a_pool_of_other_margins_is_rebuilt_and_reported_by_its_summary(run: tuple[Path, World]) -> None:
+    folder, world = run
+    call("screen", str(folder), "--pass", "p1")
+    call("report", str(folder), "--pass", "p1", "--set", "scio.itm_margin=0.3", "--save-pool", "p1-strict")
+    said = call("reconstruct", str(folder), "--pass", "p1-strict")
+    assert world.store.versions() == [0, 1]
+    gaps = int(world.store.load_pool("p1-strict").sum())
+    assert "pass p1-strict: version 1 of the texts" in said and f"of {gaps} gaps replaced" in said
+    assert call("reconstruct", str(folder), "--pass", "p1-strict") == said
+    report = call("report", str(folder), "--pass", "p1-strict", "--json")
+    assert report["reconstruction"]["gaps"] == gaps and [row["version"] for row in report["versions"]] == [0, 1]
+    assert "rebuilt:" in call("report", str(folder), "--pass", "p1-strict")
+
+
+def test_a_pool_whose_noise_is_only_dropped_needs_no_scores_either(run: tuple[Path, World]) -> None:
+    folder, world = run
+    call("screen", str(folder), "--pass", "p1")
+    call("report", str(folder), "--pass", "p1", "--set", "scio.itm_margin=0.3", "--save-pool", "p1-strict")
+    said = call("reconstruct", str(folder), "--pass", "p1-strict", "--set", "scio.reconstruct=false")
+    assert f"{world.store.load_pool('p1-strict').sum()} segments dropped, none rebuilt" in said
+
+
+STRICT = ("--set", "scio.strict=true", "--set", "scio.min_itm_auc=1.0")
+
+
+def test_a_skipped_pass_says_so_and_is_not_rebuilt(run: tuple[Path, World]) -> None:
+    folder, world = run
+    assert "was skipped" in call("screen", str(folder), "--pass", "p1", *STRICT)
+    # A pre-training leaves an empty pool of such a pass; it is no corpus without noise.
+    world.store.save_pool("p1", np.zeros((32, 8), dtype=np.bool_), version=0)
+    with pytest.raises(CheckError, match=r"was skipped.*AUC.*less than scio\.min_itm_auc = 1\.0"):
+        call("reconstruct", str(folder), "--pass", "p1")
+    assert world.store.versions() == [0]
+    text = call("report", str(folder), "--pass", "p1")
+    assert "pass p1 was skipped" in text and "scio.strict" in text
+    assert call("report", str(folder), "--pass", "p1", "--json")["skipped"]["min_itm_auc"] == 1.0
+    with pytest.raises(CheckError, match="was skipped"):
+        call("report", str(folder), "--pass", "p1", "--save-pool", "p1-strict")
+
+
+def test_a_skipped_pass_can_be_made_after_all(run: tuple[Path, World]) -> None:
+    folder, _ = run
+    call("screen", str(folder), "--pass", "p1", *STRICT)
+    found = call("screen", str(folder), "--pass", "p1", "--json")
+    assert found["noise"] > 0 and not (pass_folder(folder, "p1") / "skipped.json").exists()
+    assert call("reconstruct", str(folder), "--pass", "p1", "--json")["version"] == 1
+
+
+def test_the_pool_of_a_random_control_is_what_was_drawn(run: tuple[Path, World]) -> None:
+    folder, world = run
+    call("screen", str(folder), "--pass", "lots", "--set", "scio.control=random")
+    saved = call("report", str(folder), "--pass", "lots", "--save-pool", "copy", "--json")
+    drawn = world.store.load_pool("lots")
+    assert drawn.any() and np.array_equal(world.store.load_pool("copy"), drawn) and saved["noise"] == drawn.sum()
+    call("report", str(folder), "--pass", "lots", "--set", "scio.itm_margin=0.0", "--save-pool", "rule")
+    assert not np.array_equal(world.store.load_pool("rule"), drawn)
+
+
+def test_settings_can_come_from_a_file(run: tuple[Path, World], tmp_path: Path) -> None:
+    folder, world = run
+    file = tmp_path / "strict.toml"
+    file.write_text("log_every = 7\n[scio]\nitm_margin = 0.3\n")
+    call("screen", str(folder), "--pass", "p1", "--config", str(file))
+    with pytest.raises(CheckError, match="begun with something else"):
+        call("screen", str(folder), "--pass", "p1")
+    assert call("reconstruct", str(folder), "--pass", "p1", "--config", str(file), "--json")["version"] == 1
+    (entry,) = json.loads((pass_folder(folder, "p1") / "record.json").read_text())[1:]
+    assert entry["settings"]["log_every"] == 7
+    call("screen", str(folder), "--pass", "p2", "--version", "0")
+    wide = call("report", str(folder), "--pass", "p2", "--config", str(file), "--json")
+    assert wide["rule"]["itm_margin"] == 0.3 and wide["noise"] < world.store.load_pool("p2").sum()
+    both = call("report", str(folder), "--pass", "p2", "--config", str(file), "--set", "scio.itm_margin=0.2", "--json")
+    assert both["rule"]["itm_margin"] == 0.2
+    file.write_text("log_every = 7\n")
+    with pytest.raises(UsageError, match="no setting of decisions"):
+        call("report", str(folder), "--pass", "p2", "--config", str(file))
+    file.write_text("[scio]\nitm_margn = 0.3\n")
+    with pytest.raises(UsageError, match="itm_margn"):
+        call("report", str(folder), "--pass", "p2", "--config", str(file))
+
+
+def test_what_was_done_by_hand_is_recorded_beside_the_audit(run: tuple[Path, World]) -> None:
+    folder, _ = run
+    before = (folder / "run.json").read_bytes()
+    call("screen", str(folder), "--pass", "p1", "--set", "log_every=7")
+    with pytest.raises(CheckError):  # what is refused was not done
+        call("screen", str(folder), "--pass", "p1", "--set", "scio.itm_margin=0.5")
+    done = call("reconstruct", str(folder), "--pass", "p1", "--json")
+    call("report", str(folder), "--pass", "p1", "--set", "scio.itm_margin=0.3", "--save-pool", "p1-strict")
+    entries = json.loads((pass_folder(folder, "p1") / "record.json").read_text())
+    assert [entry["did"] for entry in entries] == ["screen", "reconstruct", "save pool"]
+    assert entries[0]["settings"]["log_every"] == 7 and entries[0]["code"]["libraries"]["torch"]
+    assert entries[1]["summary"] == done and entries[1]["checkpoint"].endswith(".pt")
+    assert entries[2]["pool"] == "p1-strict" and entries[2]["rule"]["itm_margin"] == 0.3
+    assert (folder / "run.json").read_bytes() == before, "the record of the training stays that of the training"

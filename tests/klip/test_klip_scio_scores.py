@@ -245,6 +245,24 @@ def test_the_queue_of_a_training_is_a_bank_that_later_steps_do_not_change() -> N
     assert len(bank) == 2 and torch.equal(bank.vision, ones)
 
 
+def test_a_pass_of_a_pretraining_takes_the_queue_as_it_is_then() -> None:
+    from types import SimpleNamespace
+
+    from klip.pretrain.run import _queue_bank
+
+    queue = FeatureQueue(4, 3)
+    ones, ids = torch.ones(2, 3), torch.tensor([5, 6])
+    queue.enqueue(ones, ones, ids, ids)
+    module = SimpleNamespace(module=SimpleNamespace(queue=queue))
+    run: Any = SimpleNamespace(settings=toy_settings(scio={"negatives": "queue"}), objective=module)
+    bank = _queue_bank(run)
+    queue.enqueue(2 * ones, 2 * ones, ids, ids)
+    queue.enqueue(3 * ones, 3 * ones, ids, ids)
+    assert bank is not None and torch.equal(bank.vision, ones)
+    run.settings = toy_settings()
+    assert _queue_bank(run) is None
+
+
 def test_a_text_over_the_length_is_refused_before_anything_is_scored(world: World, tmp_path: Path) -> None:
     from klip.scio.passes import screen
 

@@ -50,7 +50,7 @@ model.vision_width model.vision_depth model.vision_heads model.drop_path model.t
 model.text_heads model.text_ffn model.positions model.spread image.patch text.dropout_stages
 model.init.vision model.init.text vision.grad_ckpt text.grad_ckpt image.flip data.text
 optim.lr_scale optim.restart_each_stage optim.accumulate precision
-scio.tests scio.noise_rate scio.control scio.rescreen_every scio.strict scio.closing_screen audit.full
+scio.tests scio.noise_rate scio.control scio.rescreen_every scio.held_out scio.strict scio.closing_screen audit.full
 log_every tensorboard save_minutes checkpoints debug.queue_check_every
 """
 """Geometry of Table 2.1; what the text of sections 2 to 9 names without listing it in section 14; logs and saving."""

@@ -193,9 +193,17 @@ def test_a_manifest_of_another_version_or_format_is_refused(store: TextStore) ->
     manifest.write_text(json.dumps({"format": 1, "version": 0}), encoding="utf-8")
     with pytest.raises(CheckError, match="damaged manifest"):
         TextStore.open(store.folder)
-    manifest.write_text("{", encoding="utf-8")
-    with pytest.raises(BenchError, match="not valid JSON"):
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"format": 1}', b'{"format": 9}'])
+def test_nobody_is_told_to_delete_a_damaged_manifest(store: TextStore, content: bytes) -> None:
+    store.publish([Change(FIRST, 0, "dropped")], parent=0, provenance=provenance("p1"))
+    manifest = store.folder / "v1.manifest.json"
+    manifest.write_bytes(content)
+    with pytest.raises(CheckError, match="manifest") as caught:
         TextStore.open(store.folder)
+    assert "restore the file" in caught.value.way_out and "in another folder" in caught.value.way_out
+    assert "delete" not in caught.value.what + caught.value.way_out
 
 
 def test_an_absent_store_or_version_is_named(store: TextStore, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # two processes that load torch
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left behind; a hang ends as a failure."""
     folder = tmp_path_factory.mktemp("two")
-    write_toy_corpus(folder / "corpus", 43, wrong=0.2)
+    write_toy_corpus(folder / "corpus", 47, wrong=0.2)
     start_both(folder, "gradients", "trainings", "different_queues", "pretrainings")
     return folder
 

@@ -80,7 +80,7 @@ def test_it_learns_which_text_belongs_to_which_image(folder: Path) -> None:
     images = torch.from_numpy(prepared.objective._pixels.copy()).float() / 255
     module.eval()  # without dropout six pairs are learnt by heart in a moment
     losses = []
-    for _ in range(40):
+    for _ in range(80):
         loss = module(images, texts, torch.arange(6))["loss"]
         loss.backward()
         optimiser.step()
