@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -67,9 +68,9 @@ class Baseline(nn.Module):
         size = self.settings.tower.image_size
         return [view(pixels, size, self.settings.views, generator, which) for which in range(self.views_taken)]
 
+    @abstractmethod
     def forward(self, views: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """`loss`, and what else is worth a line in the log."""
-        raise NotImplementedError
 
     def follow(self, step: int, total_steps: int) -> None:
         """What moves without a gradient, once `step` steps of the optimiser are done."""
