@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from adapters.card import Architecture
 from adapters.encoder import PlainViT, build_vit
+from adapters.interface import Encoder
 from foundation.seeds import derive_seed
 from klip.model.precision import at_least_single
 from klip.model.text_stack import DROPOUT, NORM_EPS, DecoderCache, Memory, TextStack, spread_by_width, start_as_bert
@@ -66,8 +67,15 @@ class KLIP(nn.Module):
     """Both towers and the heads; without momentum twins and queue, which only training needs."""
 
     def __init__(
-        self, settings: PretrainingSettings, vocabulary_size: int, specials: Specials, *, dropout: float | None = None
+        self,
+        settings: PretrainingSettings,
+        vocabulary_size: int,
+        specials: Specials,
+        *,
+        dropout: float | None = None,
+        tower: Encoder | None = None,
     ) -> None:
+        """`tower` is an encoder of any make that takes the place of the ViT of the settings; it keeps its values."""
         super().__init__()
         model = settings.model
         self.settings = settings
@@ -76,19 +84,20 @@ class KLIP(nn.Module):
         device = torch.get_default_device()
         with torch.device("meta"):  # no time and no random numbers for values that are overwritten anyway
             self.text = TextStack(model, vocabulary_size, dropout=DROPOUT if dropout is None else dropout)
-            narrow = model.vision_width != model.text_width
-            self.vis_to_txt = nn.Linear(model.vision_width, model.text_width) if narrow else nn.Identity()
-            self.vision_proj = nn.Linear(model.vision_width, model.embed_dim)
+            width = model.vision_width if tower is None else tower.width
+            other = width != model.text_width
+            self.vis_to_txt = nn.Linear(width, model.text_width) if other else nn.Identity()
+            self.vision_proj = nn.Linear(width, model.embed_dim)
             self.text_proj = nn.Linear(model.text_width, model.embed_dim)
             self.itm_head = nn.Linear(model.text_width, 2)
             self.language_head = LanguageHead(model.text_width, vocabulary_size)
         self.text.recompute = settings.text.grad_ckpt
-        self.vision = vision_tower(settings)
+        self.vision: Encoder = vision_tower(settings) if tower is None else tower
         self.temperature = nn.Parameter(torch.tensor(settings.itc.tau_init))
         if device.type != "meta":  # on which a model is counted, not run
             for part in self._started_here():
                 part.to_empty(device="cpu")
-            self._initialise(settings.seed)
+            self._initialise(settings.seed, own_tower=tower is None)
             self.to(device)
 
     def encode_image(self, images: Tensor) -> ImageState:
@@ -181,12 +190,13 @@ class KLIP(nn.Module):
         """Where the model is."""
         return self.temperature.device
 
-    def _initialise(self, seed: int) -> None:
+    def _initialise(self, seed: int, *, own_tower: bool) -> None:
         generator = torch.Generator().manual_seed(derive_seed("klip", seed))
         for part in self._started_here():
             start_as_bert(part, generator)
         if self.settings.model.spread == "width":
-            spread_by_width(self, generator)
+            for part in (*self._started_here(), *([cast(nn.Module, self.vision)] if own_tower else [])):
+                spread_by_width(part, generator)
 
     def _started_here(self) -> tuple[nn.Module, ...]:
         """Everything but the image tower, which starts by the rule of its own room."""

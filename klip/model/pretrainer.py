@@ -86,12 +86,12 @@ class _Pass(NamedTuple):
     context: StepContext
     memory: Memory
     """Keys and values of the candidates' images, projected once for all losses."""
-    text_states: Tensor
-    """Of mode `text`; with `albef` of all positions, else of the first."""
-    candidates: _Candidates
+    text_states: Tensor | None
+    """Of mode `text`; with `albef` of all positions, else of the first. None where nothing is compared."""
+    candidates: _Candidates | None
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """The questions of the language loss."""
 
     question: Corrupted
@@ -110,11 +110,15 @@ class Pretrainer(nn.Module):
         *,
         queue_size: int | None = None,
         dropout: float | None = None,
+        online: KLIP | None = None,
     ) -> None:
+        """`online` is a model that is there already and is trained in place of a new one."""
         super().__init__()
         self.settings = settings
-        self.online = KLIP(settings, vocabulary_size, specials, dropout=dropout)
-        start_towers(self.online)
+        if online is None:
+            online = KLIP(settings, vocabulary_size, specials, dropout=dropout)
+            start_towers(online)
+        self.online = online
         self.twin = MomentumTwin(self.online, dropout=settings.ema.dropout)
         size = settings.queue.size if queue_size is None else queue_size
         self.queue = FeatureQueue(size, settings.model.embed_dim, start=settings.queue.init, seed=settings.seed)
@@ -127,12 +131,15 @@ class Pretrainer(nn.Module):
         self._require_room(len(pairs))
         model.clamp_temperature()
         if weights[2]:
-            asked = self._asked(pairs, context)
+            asked = self.asked(pairs, context)
         image = model.encode_image(pairs.images)
-        states = model.text.text(pairs.tokens.ids, pairs.tokens.mask, first_only=not model.text.first_cross)
-        contrastive, candidates = self._contrast(pairs, image.features, model.text_feature(states), context)
-        total = weights[0] * contrastive
-        report = {"itc": contrastive.detach(), **_contrast_report(candidates, len(pairs))}
+        total = torch.zeros((), device=pairs.images.device)
+        report, states, candidates = {}, None, None
+        if self._compares:
+            states = model.text.text(pairs.tokens.ids, pairs.tokens.mask, first_only=not model.text.first_cross)
+            contrastive, candidates = self._contrast(pairs, image.features, model.text_feature(states), context)
+            total = weights[0] * contrastive
+            report = {"itc": contrastive.detach(), **_contrast_report(candidates, len(pairs))}
         if weights[1] or weights[2]:
             visual = gathered_with_gradient(image.memory) if self._everywhere else image.memory
             run = _Pass(pairs, context, model.visual_memory(visual), states, candidates)
@@ -149,7 +156,13 @@ class Pretrainer(nn.Module):
     @torch.no_grad()
     def follow(self) -> None:
         """The twins move towards the model: after every step of the optimiser, and only then (section 5.2)."""
-        self.twin.follow(self.online, self.settings.ema.m)
+        if self._compares:
+            self.twin.follow(self.online, self.settings.ema.m)
+
+    @property
+    def _compares(self) -> bool:
+        """Whether features of images and texts are compared; writing alone needs neither them nor the twins."""
+        return bool(self.settings.loss.weights[0] or self.settings.loss.weights[1])
 
     @property
     def _everywhere(self) -> bool:
@@ -185,6 +198,7 @@ class Pretrainer(nn.Module):
 
     def _matching(self, run: _Pass) -> tuple[Tensor, Tensor]:
         """Matches, hard wrong texts and hard wrong images through one pass of the fusion encoder."""
+        assert run.candidates is not None and run.text_states is not None
         model, tokens, first = self.online, run.pairs.tokens, run.candidates.first
         wrong_text, wrong_image = self._negatives(run)
         own = torch.arange(first, first + len(run.pairs), device=tokens.ids.device)
@@ -211,18 +225,19 @@ class Pretrainer(nn.Module):
     def _negatives(self, run: _Pass) -> tuple[Negatives, Negatives]:
         """A wrong text for each image and a wrong image for each text."""
         pairs, others = run.pairs, run.candidates
+        assert others is not None
         draws = torch.rand(2, len(pairs), generator=run.context.generator, device=pairs.images.device)
         same = pairs.image_id[:, None] == others.image_id[None]
         same = same | (pairs.text_hash[:, None] == others.text_hash[None])
         wrong_text = draw_negatives(negative_weights(others.i2t, same), draws[0])
         return wrong_text, draw_negatives(negative_weights(others.t2i, same), draws[1])
 
-    def _asked(self, pairs: PairBatch, context: StepContext) -> _Asked:
+    def asked(self, pairs: PairBatch, context: StepContext) -> Asked:
         """What the language loss asks for; drawn before anything else, so that its size is known when it is needed."""
         noise = Noise(pairs.noise, hidden=self.settings.scio.noise_in_mlm == "mask")
         if self.settings.mlm.objective == "lm":
             question = whole_text(pairs.tokens, noise, self.online.specials)
-            return _Asked(question, EarlyCount(question.targets))
+            return Asked(question, EarlyCount(question.targets))
         question = corrupt(
             pairs.tokens,
             noise,
@@ -232,13 +247,14 @@ class Pretrainer(nn.Module):
             context.generator,
             keep_label=self.settings.scio.recon.keep_label,
         )
-        return _Asked(question, EarlyCount(question.targets))
+        return Asked(question, EarlyCount(question.targets))
 
-    def _infilling(self, run: _Pass, asked: _Asked) -> Tensor:
+    def _infilling(self, run: _Pass, asked: Asked) -> Tensor:
         """The language loss of the objective in force."""
         model, settings, question = self.online, self.settings.mlm, asked.question
         own = None  # row by row: naming the rows would copy them
         if self._everywhere:
+            assert run.candidates is not None
             own = torch.arange(len(run.pairs), device=question.gold.device) + run.candidates.first
         # ALBEF reads the gaps and fills them, BLIP writes from the image, infilling does one after the other.
         blind = settings.objective == "lm" or self.settings.model.decoder_memory == "image"
@@ -273,9 +289,12 @@ class Pretrainer(nn.Module):
 
     def _freeze_unused(self) -> None:
         """What no loss reaches does not learn: data-parallel training would wait for its gradient in vain."""
-        _, matching, infilling = self.settings.loss.weights
+        contrastive, matching, infilling = self.settings.loss.weights
         objective, model = self.settings.mlm.objective, self.online
         unused: list[nn.Module] = []
+        if not contrastive:  # matching only draws from what the projections say
+            unused += [model.vision_proj, model.text_proj]
+            model.temperature.requires_grad_(False)
         if not matching:
             unused.append(model.itm_head)
         if not infilling:

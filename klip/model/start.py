@@ -7,7 +7,7 @@ resized as they do it. Nothing is fetched unless `timm:NAME` asks for it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
@@ -57,6 +57,7 @@ def fill_vision(
     """
     from adapters.card import ModelCard, WeightSource
     from adapters.checkpoint import fill
+    from adapters.encoder import PlainViT
     from adapters.layouts import layout, recognise
 
     if layouts is None:
@@ -67,18 +68,19 @@ def fill_vision(
             where=where,
             way_out="write its tensors under the names of timm's vision transformers",
         )
+    tower = cast(PlainViT, model.vision)
     card = ModelCard(
         id="image-tower",
         name="image tower",
         backbone="other",
         kind="image tower of KLIP",
-        architecture=model.vision.architecture,
+        architecture=tower.architecture,
         weights=WeightSource(kind="none"),
     )
     failures = []
     for name in layouts:
         try:
-            return fill(model.vision, layout(name)(state, card), card, where=where)
+            return fill(tower, layout(name)(state, card), card, where=where)
         except CellError as error:
             failures.append(error)
     raise failures[0]

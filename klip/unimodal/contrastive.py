@@ -6,6 +6,8 @@ language head, and views that leave positions and counts as the texts say them.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +64,7 @@ class ContrastivePretraining(nn.Module):
     @property
     def encoder(self) -> PlainViT:
         """The image tower."""
-        return self.towers.vision
+        return cast(PlainViT, self.towers.vision)
 
     def views_of(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Views [B, S, S] that do not contradict the texts (section 2.5)."""
