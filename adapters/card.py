@@ -127,6 +127,13 @@ class Companion(_Data):
     licence: str = Field(default="", description="its licence, as far as stated")
 
 
+class TextSide(_Data):
+    """Text, fusion and decoder parts beside the weights, as `klip export text` writes them."""
+
+    filename: str = Field(pattern=r"^[^/\\]+$", description="file name, in the folder of the weights")
+    sha256: str = Field(description="checksum")
+
+
 class ModelCard(_Data):
     """One model at one size."""
 
@@ -144,6 +151,7 @@ class ModelCard(_Data):
         default=None, description="what the encoder's tensor names start with, where a file holds several encoders"
     )
     companion: Companion | None = Field(default=None, description="second file, read only where the first falls short")
+    text: TextSide | None = Field(default=None, description="the model's own text side, where it is a file we read")
     checkpoint_id: str | None = Field(default=None, description="id of the published checkpoint's description")
     note: str = Field(default="", description="what a reader of the table should know")
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
@@ -147,6 +149,10 @@ class LoadedModel:
     """SHA-256 of the weight file, or of the tensors where a library hides the file; None without weights."""
     trainable: bool = True
     """False for hand-made features."""
+    text_file: Path | None = None
+    """The model's own text side in the format of `klip export text`; None where it has none that is read."""
+    weights_root: Path | None = None
+    """Where published weights lie, for what a task needs besides the encoder; None: the default place."""
 
     @property
     def mode(self) -> LoadMode:

@@ -14,7 +14,7 @@ from adapters.checkpoint_files import companion_file, wanted_prefix, weights_has
 from adapters.interface import LoadedModel, LoadMode, LoadReport
 from adapters.layouts import Converted, layout
 from adapters.load_modes import card_for
-from adapters.weights import weight_file, weight_state
+from adapters.weights import text_file, weight_file, weight_state, weights_root_of
 from foundation.cache import cached_file_hash
 from foundation.errors import CellError, MissingError, UsageError
 
@@ -62,15 +62,27 @@ def load(
         raise MissingError(
             f"{card.id} cannot be loaded: {state.reason}", where=state.path or card.id, way_out=state.way_out
         )
+    text = text_file(card, weights_root)
+    if text is not None and card.text is not None and cached_file_hash(text) != card.text.sha256:
+        raise MissingError(
+            "the file of the text side is not the one that the card names",
+            where=str(text),
+            way_out="export it again with its card, or take `text` out of the card",
+        )
+    fitted = card_for(card, mode)
+    assert fitted.architecture is not None  # a mode changes an architecture, it takes none away
     depth = card.architecture.depth
-    card = card_for(card, mode)
-    architecture = card.architecture
-    assert architecture is not None  # a mode changes an architecture, it takes none away
+    root = weights_root
+    request = _Request(fitted, fitted.architecture, image_size, seed, root, dropout, drop_path, mode, depth)
+    return replace(_loaded(request), text_file=text, weights_root=weights_root_of(weights_root))
+
+
+def _loaded(request: _Request) -> LoadedModel:
+    architecture = request.architecture
     if architecture.kind == "features":
         from adapters.simple_features import SimpleFeatures
 
-        return LoadedModel(card, SimpleFeatures(), _contract(card), trainable=False)
-    request = _Request(card, architecture, image_size, seed, weights_root, dropout, drop_path, mode, depth)
+        return LoadedModel(request.card, SimpleFeatures(), _contract(request.card), trainable=False)
     if architecture.kind in ("vit", "hivit"):
         return _load_own(request)
     if architecture.kind == "timm":

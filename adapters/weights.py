@@ -57,6 +57,15 @@ def weight_file(card: ModelCard, weights_root: Path | None) -> Path | None:
     return weights_root_of(weights_root) / card.id / basename(card)
 
 
+def text_file(card: ModelCard, weights_root: Path | None) -> Path | None:
+    """The model's own text side, beside its weights; None where the card names none or it is not there."""
+    main = weight_file(card, weights_root)
+    if card.text is None or main is None:
+        return None
+    path = main.with_name(card.text.filename)
+    return path if path.is_file() else None
+
+
 def further_files(card: ModelCard, main: Path) -> tuple[Path, ...]:
     """What has to lie beside `main`: the shards that its index names, and the companion where `main` falls short.
 

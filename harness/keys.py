@@ -14,6 +14,7 @@ from typing import Any
 from adapters.card import ModelCard
 from foundation.hashing import hash_sources, hash_value
 from results.record import CellId
+from tasks.catalog import TASKS
 from tasks.protocol import TaskSettings
 
 KEY_SCHEMA = 1
@@ -57,6 +58,23 @@ TRAINING_SOURCES = (
 )
 """Sources that every task trains with."""
 
+LANGUAGE_SOURCES = (
+    "klip/generate.py",
+    "klip/losses/*.py",
+    "klip/model/*.py",
+    "klip/text_file.py",
+    "klip/tokens/*.py",
+    "tasks/baselines/features.py",
+    "tasks/baselines/majority.py",
+    "tasks/baselines/neighbours.py",
+    "tasks/builders/*.py",
+    "tasks/datasets/composed.py",
+    "tasks/language/*.py",
+)
+"""Sources that retrieval, captioning and questions share."""
+
+QUESTIONS = tuple(task for task in TASKS if task.startswith("vqa_"))
+
 TASK_SOURCES: dict[str, tuple[str, ...]] = {
     "classification": ("tasks/classification/fit.py", "tasks/baselines/features.py"),
     "detection": (
@@ -84,6 +102,9 @@ TASK_SOURCES: dict[str, tuple[str, ...]] = {
             for name in ("data", "fit", "loss", "mask_text", "network", "predict", "tiling")
         ),
     ),
+    "retrieval": (*LANGUAGE_SOURCES, "tasks/retrieval/data.py", "tasks/retrieval/fit.py"),
+    "caption": (*LANGUAGE_SOURCES, "tasks/caption/data.py", "tasks/caption/fit.py"),
+    **dict.fromkeys(QUESTIONS, (*LANGUAGE_SOURCES, "tasks/vqa/data.py", "tasks/vqa/fit.py", "tasks/vqa/answering.py")),
 }
 """Sources that only one task's predictions hang on. Which images are in which part is keyed by the split's hash."""
 
@@ -108,6 +129,31 @@ SCORING_SOURCES: dict[str, tuple[str, ...]] = {
         "tasks/segmentation/score.py",
         "tasks/scoring.py",
         "results/statistics.py",
+    ),
+    "retrieval": (
+        "tasks/metrics/retrieval.py",
+        "tasks/retrieval/score.py",
+        "tasks/scoring.py",
+        "results/statistics.py",
+    ),
+    "caption": (
+        "tasks/baselines/majority.py",
+        "tasks/builders/captions.py",
+        "tasks/caption/score.py",
+        "tasks/metrics/captions.py",
+        "tasks/metrics/java_scorers.py",
+        "tasks/scoring.py",
+        "results/statistics.py",
+    ),
+    **dict.fromkeys(
+        QUESTIONS,
+        (
+            "tasks/baselines/majority.py",
+            "tasks/metrics/answers.py",
+            "tasks/vqa/score.py",
+            "tasks/scoring.py",
+            "results/statistics.py",
+        ),
     ),
 }
 """Sources that turn predictions into metrics: when they change, stored predictions are scored again."""

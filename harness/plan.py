@@ -22,11 +22,11 @@ from foundation.hashing import hash_value
 from foundation.progress import Progress, silent
 from harness.keys import key_parts, scoring_hash, settings_hash
 from harness.request import RunRequest, check_profile
-from harness.sources import data_source
+from harness.sources import data_source, read
 from results.record import CellId, Failure, Record
 from results.store import Store
 from tasks.catalog import TASKS, select_columns
-from tasks.datasets import DataSource, read_index
+from tasks.datasets import DataSource
 from tasks.protocol import TaskSettings, common_settings, load_profile, task_settings
 from tasks.registry import get_task
 from tasks.task import TaskData
@@ -172,7 +172,7 @@ def _refuse_named_but_missing(
 
 def prepare(request: RunRequest, task: str, source: DataSource, progress: Progress = silent) -> TaskData:
     """Both parts of a data set as a task of this request learns and tests with; the same for every backbone."""
-    index = read_index(source, request.data_options(source.dataset), progress)
+    index = read(request, source, progress)
     settings = common_settings(request.profile, task, request.by_hand)
     ratio = load_profile(request.profile).split.ratio
     data: TaskData = get_task(task).build(index, settings, ratio=ratio, limit=request.limit)

@@ -56,15 +56,15 @@ TASKS: dict[str, TaskInfo] = {
             "language",
             ("rs_captions",),
             ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"),
-            False,
+            True,
         ),
-        TaskInfo("caption", "captioning", "language", ("rs_captions",), ("bleu_4", "meteor", "cider", "spice"), False),
-        TaskInfo("vqa_target_count", "question: how many targets", "language", ("vqa_targets",), _VQA, False),
-        TaskInfo("vqa_target_rec", "question: which type", "language", ("vqa_targets",), _VQA, False),
-        TaskInfo("vqa_target_pos", "question: which cells", "language", ("vqa_targets",), _VQA, False),
-        TaskInfo("vqa_main_land", "question: main land cover", "language", ("vqa_landform",), _VQA, False),
-        TaskInfo("vqa_all_land", "question: all land covers", "language", ("vqa_landform",), _VQA, False),
-        TaskInfo("vqa_reg_land", "question: land cover of a quarter", "language", ("vqa_landform",), _VQA, False),
+        TaskInfo("caption", "captioning", "language", ("rs_captions",), ("bleu_4", "meteor", "cider", "spice"), True),
+        TaskInfo("vqa_target_count", "question: how many targets", "language", ("vqa_targets",), _VQA, True),
+        TaskInfo("vqa_target_rec", "question: which type", "language", ("vqa_targets",), _VQA, True),
+        TaskInfo("vqa_target_pos", "question: which cells", "language", ("vqa_targets",), _VQA, True),
+        TaskInfo("vqa_main_land", "question: main land cover", "language", ("vqa_landform",), _VQA, True),
+        TaskInfo("vqa_all_land", "question: all land covers", "language", ("vqa_landform",), _VQA, True),
+        TaskInfo("vqa_reg_land", "question: land cover of a quarter", "language", ("vqa_landform",), _VQA, True),
     )
 }
 
@@ -84,6 +84,16 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("air_polarsar_seg", "PoSAR-Seg", "segmentation", "AIR-PolSAR-Seg", f"{_AIRCAS}/AIR-PolSAR-Seg"),
     )
 }
+
+
+_WITH_BOXES = ("fusar_air_sense", "fusar_ship_sense", "sar_aircraft_few")
+
+COMPOSED: dict[str, tuple[str, ...]] = {
+    "rs_captions": _WITH_BOXES,
+    "vqa_targets": _WITH_BOXES,
+    "vqa_landform": ("fusar_map",),
+}
+"""Data sets of texts and questions, and those whose boxes and masks they are made from (section 6)."""
 
 
 def task_groups() -> dict[str, list[str]]:

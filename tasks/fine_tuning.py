@@ -69,6 +69,9 @@ class FineTuning(ABC, Generic[Model, Settings, Batch]):
     def loss(self, micro: Batch) -> Tensor:
         """Mean loss over the micro-batch."""
 
+    def after_step(self) -> None:
+        """What follows a step of the optimiser."""
+
     def generators(self, epoch: int, chosen: Chosen) -> list[np.random.Generator]:
         """For each item a generator of its own, whatever batch it is in."""
         return [np.random.default_rng(derive_seed("augment", self.seed, epoch, index)) for index in chosen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -37,17 +37,22 @@ def centre_square(grey: Grey, size: int) -> Grey:
     return np.asarray(resized, dtype=np.uint8)[top : top + size, left : left + size]
 
 
+def whole_square(grey: Grey, size: int) -> Grey:
+    """The whole image squeezed into a square: nothing that a text speaks of is cut off (section 7)."""
+    from PIL import Image
+
+    resized = Image.fromarray(grey).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(resized, dtype=np.uint8)
+
+
 def load_squares(sources: Sequence[ImageSource], size: int, progress: Progress = silent) -> Grey:
-    """All images as one read-only array [N, size, size], decoded only where the cache does not have them."""
+    """The centre squares of all images as one read-only array [N, size, size], decoded only where not in the cache."""
+    return _cached("squares", centre_square, sources, size, progress)
 
-    def fill(squares: Grey) -> None:
-        for done, source in enumerate(sources):
-            if done % 50 == 0:
-                progress(done, len(sources), "decoding")
-            squares[done] = centre_square(_pixels(source), size)
 
-    hashes = [source.pixel_hash for source in sources]
-    return cached_array("squares", hashes, (len(sources), size, size), fill, sources=[Path(__file__)])
+def load_whole(sources: Sequence[ImageSource], size: int, progress: Progress = silent) -> Grey:
+    """All images whole, squeezed into squares, in the same way."""
+    return _cached("whole", whole_square, sources, size, progress)
 
 
 def load_originals(sources: Sequence[ImageSource], progress: Progress = silent) -> list[Grey]:
@@ -58,6 +63,19 @@ def load_originals(sources: Sequence[ImageSource], progress: Progress = silent) 
             progress(done, len(sources), "decoding")
         images.append(_pixels(source))
     return images
+
+
+def _cached(
+    name: str, square: Callable[[Grey, int], Grey], sources: Sequence[ImageSource], size: int, progress: Progress
+) -> Grey:
+    def fill(squares: Grey) -> None:
+        for done, source in enumerate(sources):
+            if done % 50 == 0:
+                progress(done, len(sources), "decoding")
+            squares[done] = square(_pixels(source), size)
+
+    hashes = [source.pixel_hash for source in sources]
+    return cached_array(name, hashes, (len(sources), size, size), fill, sources=[Path(__file__)])
 
 
 def _pixels(source: ImageSource) -> Grey:

@@ -5,6 +5,7 @@ A part is imported when it is asked for: planning needs `data`, a leaderboard `s
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +25,9 @@ class Task(NamedTuple):
     @property
     def build(self) -> Build:
         """From an index to both parts."""
-        return cast(Build, self._part("data").build)
+        build = self._part("data").build
+        # One package answers all questions; which of them is a matter of the data.
+        return cast(Build, partial(build, task=self.id) if self.package == _QUESTIONS else build)
 
     def truth_of(self, data: TaskData) -> Row:
         """What predictions are scored against, and which data it belongs to; enough to score without the data set."""
@@ -57,10 +60,14 @@ class Task(NamedTuple):
         return import_module(f"{self.package}.{name}")
 
 
+_QUESTIONS = "tasks.vqa"
 _PACKAGES = {
     "classification": "tasks.classification",
     "detection": "tasks.detection",
     "segmentation": "tasks.segmentation",
+    "retrieval": "tasks.retrieval",
+    "caption": "tasks.caption",
+    **dict.fromkeys((task for task in TASKS if task.startswith("vqa_")), _QUESTIONS),
 }
 
 

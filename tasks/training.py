@@ -57,6 +57,9 @@ class Trainable(Protocol):
     def loss(self, micro: Any) -> Tensor:
         """Mean loss over the micro-batch."""
 
+    def after_step(self) -> None:
+        """What follows a step of the optimiser: momentum twins, say."""
+
 
 @dataclass
 class History:
@@ -108,6 +111,7 @@ def train(
         for step, micros in enumerate(task.batches(epoch)):
             set_rate(optimiser, _rate(settings, epoch, step, task.steps_per_epoch))
             step_losses.append(_step(task, optimiser, scaler, micros, settings, autocast(device, precision)))
+            task.after_step()
             progress(epoch * task.steps_per_epoch + step + 1, total, f"epoch {epoch + 1}/{settings.epochs}")
         mean_loss = float(torch.stack(step_losses).double().mean())
         if not math.isfinite(mean_loss):

@@ -201,15 +201,44 @@ class SegmentationSettings(_Settings):
         return self.model_copy(update={"tile": size, "stride": min(self.stride, size)})
 
 
+class TextSideSettings(_Settings):
+    """The text, fusion and decoder parts that every encoder is given: one BERT in three modes."""
+
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    hidden: int = Field(ge=1, description="width of the feed-forward layers")
+    positions: int = Field(ge=1, description="longest text")
+    vocabulary: int = Field(ge=200, description="word pieces, where a vocabulary is trained from the training texts")
+    dropout: float = Field(ge=0, lt=1)
+
+
+class ComparingSettings(_Settings):
+    """Of the contrastive loss, wherever it is one of the losses."""
+
+    embedding: int = Field(ge=1)
+    momentum: float = Field(ge=0, lt=1, description="of the twins")
+    temperature: float = Field(gt=0)
+    temperature_range: tuple[float, float]
+    alpha: float = Field(ge=0, le=1, description="weight of the soft targets")
+    rise_epochs: int = Field(ge=0, description="until alpha is reached")
+    queue: int = Field(ge=0, description="capped at four times the training pairs")
+
+
 class _LanguageSettings(_Settings):
     training: TrainingSettings
     encoder: EncoderSettings
     normalisation: Normalisation
     image_size: int = Field(ge=8)
-    losses: tuple[Literal["itc", "itm", "mlm", "lm"], ...] = Field(description="losses of Table 5")
+    losses: tuple[Literal["itc", "itm", "lm"], ...] = Field(description="losses of Table 5; lm is its MLM")
     max_tokens: int = Field(ge=1, description="word pieces of a text, Table 5")
     intensity_jitter: float = Field(ge=0, description="the only augmentation that cannot falsify a position")
-    init_text: Literal["bert", "model"] = Field(description="initialisation of the parts that are not visual")
+    init_text: Literal["bert", "model", "random"] = Field(
+        description="initialisation of the parts that are not visual: bert for every model, each model's own where it "
+        "has them, or random"
+    )
+    text: TextSideSettings
+    comparing: ComparingSettings
 
     @property
     def input_size(self) -> int:
@@ -224,19 +253,16 @@ class _LanguageSettings(_Settings):
 class RetrievalSettings(_LanguageSettings):
     """Section 7 of the task specification."""
 
-    momentum: float
-    embedding: int
-    temperature: float
-    temperature_range: tuple[float, float]
-    distillation_alpha: float
-    distillation_rise_epochs: int
-    queue: int = Field(description="capped at four times the training pairs")
+    images: int | None = Field(ge=5, description="of all images with captions, in hash order by source; None: all")
+    captions_per_epoch: int = Field(ge=1, le=5, description="of the five of an image, drawn anew in every epoch")
     rerank: int = Field(ge=0, description="candidates scored again with the matching head; 0: none")
 
 
 class CaptionSettings(_LanguageSettings):
     """Section 8 of the task specification."""
 
+    images: int | None = Field(ge=5, description="of all images with captions, in hash order by source; None: all")
+    captions_per_epoch: int = Field(ge=1, le=5, description="of the five of an image, drawn anew in every epoch")
     prompt: str = Field(description="fixed start of every caption; carries no loss, cut from the output")
     beams: int = Field(ge=1)
     generated_tokens: tuple[int, int] = Field(description="shortest and longest output")
@@ -247,9 +273,13 @@ class VqaSettings(_LanguageSettings):
 
     joint: bool = Field(description="one model for all six tasks instead of one each")
     answering: Literal["rank", "generate"]
+    paraphrases: bool = Field(description="two further wordings of every question, in both parts")
+    coords: Literal["percent", "pixel"] = Field(description="unit of a centre that is asked about (section 6.3)")
     beams: int = Field(ge=1)
     generated_tokens: int = Field(ge=1)
 
+
+LanguageSettings = RetrievalSettings | CaptionSettings | VqaSettings
 
 TaskSettings = (
     ClassificationSettings
