@@ -195,7 +195,8 @@ class KLIP(nn.Module):
         for part in self._started_here():
             start_as_bert(part, generator)
         if self.settings.model.spread == "width":
-            for part in (*self._started_here(), *([cast(nn.Module, self.vision)] if own_tower else [])):
+            projections = [self.vis_to_txt, self.vision_proj, self.text_proj]
+            for part in (*projections, *([cast(nn.Module, self.vision)] if own_tower else [])):
                 spread_by_width(part, generator)
 
     def _started_here(self) -> tuple[nn.Module, ...]:
