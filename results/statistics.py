@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from foundation.errors import CheckError
 from foundation.seeds import derive_seed
@@ -24,6 +24,7 @@ Z_95 = 1.959964
 """Standard normal quantile of a two-sided 95 % interval."""
 
 _ENDS = (0.025, 0.975)
+_DRAWS_AT_ONCE = 200
 
 
 class Interval(NamedTuple):
@@ -66,6 +67,14 @@ def wilson(successes: int, n: int, z: float = Z_95) -> Interval:
     low = 0.0 if successes == 0 else max(0.0, (centre - reach) * scale)
     high = 100.0 if successes == n else min(100.0, (centre + reach) * scale)
     return Interval(low, high)
+
+
+@runtime_checkable
+class OfManyDraws(Protocol):
+    """A metric that is quicker over many draws at once than over one after the other, and says the same."""
+
+    def many(self, draws: IntArray) -> FloatArray:
+        """The metric [R] of draws [R, n]."""
 
 
 def bootstrap(metric: Callable[[IntArray], float], n_items: int, *, resamples: int = 1000, seed: int | str) -> Interval:
@@ -123,10 +132,12 @@ def _resampled(
         )
     generator = np.random.default_rng(derive_seed("bootstrap", seed, n_items))
     values = np.empty((len(metrics), resamples))
-    for draw in range(resamples):
-        indices = generator.integers(0, n_items, size=n_items, dtype=np.int64)
+    for first in range(0, resamples, _DRAWS_AT_ONCE):
+        count = min(_DRAWS_AT_ONCE, resamples - first)
+        draws = generator.integers(0, n_items, size=(count, n_items), dtype=np.int64)
         for row, metric in enumerate(metrics):
-            values[row, draw] = metric(indices)
+            found = metric.many(draws) if isinstance(metric, OfManyDraws) else [metric(indices) for indices in draws]
+            values[row, first : first + count] = found
     return list(values)
 
 

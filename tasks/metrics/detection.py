@@ -21,7 +21,7 @@ from foundation.errors import CheckError
 from foundation.seeds import derive_seed
 from results.record import Metric
 from results.statistics import bootstrap
-from tasks.metrics.precision_recall import interpolated
+from tasks.metrics.precision_recall import interpolated, interpolated_rows
 
 Array = NDArray[np.float64]
 
@@ -197,6 +197,21 @@ class ResampledAP50:
             if wanted > 0:
                 values.append(interpolated(copies[where] * right, copies[where] * ~right, wanted))
         return 100.0 * math.fsum(values) / len(values) if values else math.nan
+
+    def many(self, draws: NDArray[np.int64]) -> Array:
+        """The same of each of the draws [R, n]."""
+        offsets = self.count * np.arange(len(draws))[:, None]
+        drawn = np.bincount((draws + offsets).ravel(), minlength=len(draws) * self.count)
+        copies: Array = drawn.reshape(len(draws), self.count).astype(np.float64)
+        total, classes = np.zeros(len(draws)), np.zeros(len(draws))
+        for asked, where, right in self._classes:
+            wanted = copies @ asked
+            there = wanted > 0
+            found: Array = copies[:, where]
+            values = interpolated_rows(found * right, found * ~right, np.where(there, wanted, 1.0))
+            total += np.where(there, values, 0.0)
+            classes += there
+        return np.where(classes > 0, 100.0 * total / np.maximum(classes, 1), np.nan)
 
 
 class Matches(NamedTuple):

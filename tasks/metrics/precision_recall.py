@@ -17,6 +17,26 @@ def interpolated(right: Counts, wrong: Counts, wanted: float) -> float:
     return float(interpolated_curve(right, wrong, wanted).mean())
 
 
+def interpolated_rows(right: Array, wrong: Array, wanted: Array) -> Array:
+    """`interpolated` of many rows at once: whole numbers of detections [R, n] and of boxes [R], at least one each."""
+    rows, places = right.shape
+    if not places:
+        return np.zeros(rows)
+    hits, misses = np.cumsum(right, axis=1), np.cumsum(wrong, axis=1)
+    precision = hits / np.maximum(hits + misses, np.spacing(1))
+    best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # The fewest hits that reach each point, in whole numbers: then all rows can be searched as one that never falls.
+    needed = np.ceil(RECALLS * wanted[:, None])
+    needed -= (needed - 1) / wanted[:, None] >= RECALLS
+    needed += needed / wanted[:, None] < RECALLS
+    apart = (hits[:, -1].max() + wanted.max() + 2) * np.arange(rows)[:, None]
+    at = np.searchsorted((hits + apart).ravel(), (needed + apart).ravel(), side="left").reshape(needed.shape)
+    at -= places * np.arange(rows)[:, None]
+    found = np.take_along_axis(best_from_here, np.minimum(at, places - 1), axis=1)
+    means: Array = np.where(at < places, found, 0.0).mean(axis=1)
+    return means
+
+
 def interpolated_curve(right: Counts, wrong: Counts, wanted: float) -> Array:
     """The best precision, 0 to 1, at each of `RECALLS` and beyond; 0 where so much is never found.
 

@@ -75,6 +75,29 @@ def test_bootstrap_of_a_mean_agrees_with_its_standard_error() -> None:
     assert high == pytest.approx(values.mean() + Z_95 * error, abs=0.25 * error)
 
 
+class _MeanOfMany:
+    """A mean that also knows many draws at once."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.asked_for_many = 0
+
+    def __call__(self, chosen: np.ndarray) -> float:
+        return float(self.values[chosen].mean())
+
+    def many(self, draws: np.ndarray) -> np.ndarray:
+        self.asked_for_many += len(draws)
+        return np.asarray(self.values[draws].mean(axis=1))
+
+
+def test_a_metric_of_many_draws_gives_the_interval_of_the_same_metric_draw_by_draw() -> None:
+    metric = _MeanOfMany(np.random.default_rng(3).normal(50.0, 8.0, 37))
+    at_once = bootstrap(metric, 37, resamples=450, seed=2)
+    one_by_one = bootstrap(lambda chosen: metric(chosen), 37, resamples=450, seed=2)
+    assert metric.asked_for_many == 450
+    assert at_once == pytest.approx(one_by_one, abs=1e-12)
+
+
 def test_bootstrap_covers_the_truth_in_about_95_of_100_worlds() -> None:
     generator = np.random.default_rng(7)
     worlds, hits = 200, 0

@@ -147,6 +147,14 @@ def test_a_resampled_image_counts_like_a_copy_of_it() -> None:
         assert (math.isnan(drawn) and value is None) or value == pytest.approx(drawn, abs=1e-9)
 
 
+def test_many_draws_at_once_are_worth_what_each_is_worth_alone() -> None:
+    for seed in range(330, 430):
+        truth, found, images, classes = random_case(seed, coarse=seed % 4 < 2)
+        own = ResampledAP50(truth, found, images=images, classes=classes, ignore_difficult=seed % 2 == 0)
+        draws = np.random.default_rng(seed).integers(0, len(images), size=(20, len(images)))
+        np.testing.assert_allclose(own.many(draws), [own(draw) for draw in draws], rtol=0, atol=1e-9)
+
+
 def test_exact_detections_are_worth_a_hundred_and_none_are_worth_nothing() -> None:
     truth = [Box("a", 0, 1, 2, 10, 10), Box("a", 1, 30, 30, 5, 8), Box("b", 0, 0, 0, 20, 7)]
     perfect = measured(truth, [certain(box) for box in truth])
