@@ -15,7 +15,16 @@ from adapters.encoder import PlainViT, build_vit
 from adapters.interface import Encoder
 from foundation.seeds import derive_seed
 from klip.model.precision import at_least_single
-from klip.model.text_stack import DROPOUT, NORM_EPS, DecoderCache, Memory, TextStack, spread_by_width, start_as_bert
+from klip.model.text_stack import (
+    DROPOUT,
+    NORM_EPS,
+    CrossAttention,
+    DecoderCache,
+    Memory,
+    TextStack,
+    spread_by_width,
+    start_as_bert,
+)
 from klip.tokens.batch import CLS, TokenBatch
 
 if TYPE_CHECKING:
@@ -195,8 +204,9 @@ class KLIP(nn.Module):
         for part in self._started_here():
             start_as_bert(part, generator)
         if self.settings.model.spread == "width":
+            looks = [part for part in self.text.modules() if isinstance(part, CrossAttention)]
             projections = [self.vis_to_txt, self.vision_proj, self.text_proj]
-            for part in (*projections, *([cast(nn.Module, self.vision)] if own_tower else [])):
+            for part in (*looks, *projections, *([cast(nn.Module, self.vision)] if own_tower else [])):
                 spread_by_width(part, generator)
 
     def _started_here(self) -> tuple[nn.Module, ...]:
