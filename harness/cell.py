@@ -16,7 +16,7 @@ from foundation.files import pretty_json, write_bytes
 from foundation.hashing import hash_bytes
 from foundation.progress import Progress, silent
 from harness.keys import scoring_hash, settings_hash
-from harness.plan import PlannedCell, is_stale, prepare
+from harness.plan import PlannedCell, is_stale, prepare, text_start_of
 from harness.provenance import code_provenance
 from harness.request import RunRequest
 from results.record import DataProvenance, Execution, FileReference, ModelProvenance, Record
@@ -94,6 +94,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
     data = prepare(request, task.id, planned.source)
     if data.index.data_hash != planned.key_parts["data"]:
         raise CellError("the data changed while the run was going on", where=str(data.index.root), way_out="run again")
+    text_start = _text_start(planned, request)
     settings, deviations = _fitted(planned)
     device = choose_device(request.device)
     progress(0, 1, "loading the model")
@@ -139,7 +140,7 @@ def _compute(job: Job, store: Store, folder: Path, progress: Progress) -> Record
         settings_hash=settings_hash(planned.settings),
         common_settings_hash=settings_hash(common_settings(planned.cell.profile, planned.cell.task, request.by_hand)),
         data=provenance,
-        model=_model_provenance(planned, loaded, outcome),
+        model=_model_provenance(planned, loaded, outcome, text_start),
         code=code_provenance(task.id, task.implementation),
         implementation=_implementation(task),
         predictions=FileReference(name=PREDICTIONS, sha256=hash_bytes(lines)),
@@ -223,7 +224,22 @@ def _data_provenance(data: TaskData, request: RunRequest) -> DataProvenance:
     )
 
 
-def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcome) -> ModelProvenance:
+def _text_start(planned: PlannedCell, request: RunRequest) -> str:
+    """What the record says of the start of the text side; empty for a vision task."""
+    assert planned.settings is not None
+    origin = text_start_of(planned.card, planned.settings, request.weights_root)
+    if origin is None:
+        return ""
+    if origin.digest != planned.key_parts["text_start"]:
+        raise CellError(
+            "what the text side starts from changed while the run was going on",
+            where=planned.cell.model,
+            way_out="run again",
+        )
+    return origin.name
+
+
+def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcome, text_start: str) -> ModelProvenance:
     card = planned.card
     return ModelProvenance(
         model=card.id,
@@ -236,6 +252,7 @@ def _model_provenance(planned: PlannedCell, loaded: LoadedModel, outcome: Outcom
         load_mode=loaded.mode,
         load_report=loaded.report.as_dict(),
         parameters=outcome.parameters,
+        text_start=text_start,
     )
 
 

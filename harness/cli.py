@@ -68,12 +68,25 @@ def _with_request(name: str, *lines: str) -> Callable[[Callable[[RunRequest, boo
             jobs: options.Jobs = 0,
             threads: options.Threads = 0,
             device: options.Device = "auto",
+            ablation: options.Ablation = None,
+            work: options.Work = None,
+            epochs: options.Epochs = None,
+            size: options.Size = None,
+            corpus: options.Corpus = None,
             as_json: Json = False,
         ) -> None:
-            given = {name: value for name, value in locals().items() if name not in ("action", "as_json")}
-            from harness.options import make_request
+            given = {key: value for key, value in locals().items() if key not in ("action", "name", "as_json")}
+            pretraining = {key: given.pop(key) for key in ("work", "epochs", "size", "corpus")}
+            chosen = given.pop("ablation")
+            from harness.options import make_ablation, make_request
 
-            raise typer.Exit(action(make_request(**given), as_json))
+            wanted = make_ablation(chosen, pretraining)
+            request = make_request(**given)
+            if wanted is None:
+                raise typer.Exit(action(request, as_json))
+            from harness.ablation_commands import ACTIONS
+
+            raise typer.Exit(ACTIONS[name](request, wanted, as_json))
 
         command.__doc__ = action.__doc__
         app.command(name, epilog=examples(*lines))(command)
@@ -82,7 +95,12 @@ def _with_request(name: str, *lines: str) -> Callable[[Callable[[RunRequest, boo
     return register
 
 
-@_with_request("run", "harness run --models all --tasks vision", "harness run -m random-mini -t sar_acd --seeds 0-2")
+@_with_request(
+    "run",
+    "harness run --models all --tasks vision",
+    "harness run -m random-mini -t sar_acd --seeds 0-2",
+    "harness run --ablation table8 --seeds 0-2",
+)
 def run(request: RunRequest, as_json: bool) -> int:
     """Compute every cell that is not done yet, then write the table."""
     from harness.commands import run as action
@@ -130,13 +148,15 @@ def list_names(
     "report",
     epilog=examples(
         "harness report",
-        "harness report --format latex > table4.tex",
+        "harness report --table 6 --format latex > table6.tex",
         "harness report --pages",
         "harness report --pages --data-root /data --radar mine",
     ),
 )
 def report(
-    table: Annotated[int, typer.Option(help="table of the paper: 4 or 6")] = 4,
+    table: Annotated[
+        int | None, typer.Option(help="table of the paper: 4, 6 or 8; by default 4, or 6 where only that has numbers")
+    ] = None,
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv or latex")] = "text",
     profile: Annotated[str | None, typer.Option(help="needed where records of several profiles are stored")] = None,
     pages: Annotated[bool, typer.Option("--pages", help="also a page per cell, for a browser")] = False,
@@ -202,27 +222,44 @@ def data_status(
         "harness data build sarworld --size ci --root world --workers 2",
         "harness data build sarworld --only fusar_map --only corpus",
         "harness data build sarworld --size default --only scenes --utm --root scenes",
+        "harness data build language --out texts",
+        "harness data build language --out texts --data-root /data --only rs_captions --n-images 805",
     ),
 )
 def data_build(
-    what: Annotated[str, typer.Argument(help="sarworld")] = "sarworld",
-    size: Annotated[str, typer.Option(help="ci, mini or default")] = "mini",
-    root: Annotated[Path | None, typer.Option(help="folder to write to; without it: the cache")] = None,
-    seed: Annotated[int, typer.Option(help="seed of the world")] = 0,
+    what: Annotated[str, typer.Argument(help="sarworld, or language: texts and questions")] = "sarworld",
+    size: Annotated[str | None, typer.Option(help="ci, mini or default; by default mini")] = None,
+    root: Annotated[Path | None, typer.Option(help="folder of the world; without it: the cache")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the world; by default 0")] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
-    only: Annotated[list[str] | None, typer.Option(help="a data set, corpus or scenes; repeatable")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="a data set, corpus or scenes; or rs_captions, vqa_...; repeatable")
+    ] = None,
     utm: Annotated[bool, typer.Option("--utm", help="scenes in UTM instead of WGS84")] = False,
     error_rate: Annotated[
         float | None, typer.Option(help="share of wrong sentences in the texts; without it: as in the paper's figure")
     ] = None,
+    text_out: Annotated[Path | None, typer.Option("--out", help="folder of texts and questions")] = None,
+    data_root: DataRoot = None,
+    world: World = "mini",
+    label_map: LabelMap = None,
+    split: options.Split = None,
+    allow_bad: options.AllowBad = False,
+    paraphrase: Annotated[bool, typer.Option("--paraphrase", help="every question in three wordings")] = False,
+    coords: Annotated[str, typer.Option(help="unit of places in questions: percent or pixel")] = "percent",
+    n_images: Annotated[int | None, typer.Option(min=2, help="images with captions; without it: all")] = None,
     as_json: Json = False,
 ) -> None:
-    """Build the synthetic world in the real data sets' layouts; print how its answers are balanced."""
+    """Build the synthetic world, or texts and questions (from --out on); print how answers are balanced."""
+    given = {name: value for name, value in locals().items() if value not in (None, False)}
     from harness.data import BuildChoices, WorldChoice
-    from harness.data_commands import build as action
+    from harness.data_commands import LANGUAGE, build, build_texts, refuse_texts
 
+    if what == LANGUAGE:
+        raise typer.Exit(build_texts(given, as_json))
+    refuse_texts(given)
     choices = BuildChoices(workers, tuple(only or ()), utm, error_rate)
-    raise typer.Exit(action(what, WorldChoice(root, size, seed), choices, as_json))
+    raise typer.Exit(build(what, WorldChoice(root, size, seed), choices, as_json))
 
 
 @data_app.command(

@@ -46,6 +46,16 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="cells at a time;
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads per cell; 0: 1 for mini, else all")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 
+Ablation = Annotated[
+    str | None, typer.Option(metavar="NAME", help="table8: pre-train with other texts, then ask the six questions")
+]
+Work = Annotated[
+    Path | None, typer.Option(help="folder of the ablation's trainings and models; without it: OUT/ablation")
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="of every pre-training of the ablation; by default 36")]
+Size = Annotated[str | None, typer.Option(help="of the ablation's models: tiny or base; by default tiny")]
+Corpus = Annotated[Path | None, typer.Option(help="of the ablation's texts; without it: that of the synthetic world")]
+
 # How a data set is read: for all data sets or for one, repeatable.
 VALUE = "[DATA-SET=]VALUE"
 LabelMap = Annotated[

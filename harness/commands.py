@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,7 +56,7 @@ def run(request: RunRequest, as_json: bool) -> int:
     for written in outcome.tables:
         print(to_text(written.table), end="")
         print(f"\nwritten: {', '.join(str(file) for file in written.files)}")
-    _print_left_out(outcome.plan)
+    print_left_out(outcome.plan)
     for failure in outcome.failures:
         print(f"FAILED {failure.cell}: {failure.what}", file=sys.stderr)
         _say_if("  where: ", failure.where)
@@ -75,7 +76,7 @@ def plan(request: RunRequest, as_json: bool) -> int:
     if any(state.will_be_built for state in made.data.values()):
         print("the synthetic world will be built first, once, into the cache")
     _print_counts(made)
-    _print_left_out(made)
+    print_left_out(made)
     return 0
 
 
@@ -157,7 +158,7 @@ class PageChoices(NamedTuple):
 
 
 def report(
-    table: int,
+    table: int | None,
     form: str,
     profile: str | None,
     out: Path,
@@ -166,29 +167,33 @@ def report(
     pages: PageChoices = PageChoices(),  # noqa: B008, immutable
 ) -> int:
     """Prints a stored table in one form and writes all forms, with pages if they are wanted."""
-    from harness.report import stored_tables, write_table
+    from harness.report import REPORTED, default_table, stored_tables, write_table
     from results.render import to_csv, to_latex, to_markdown, to_text
     from results.store import Store
 
     forms = {"text": to_text, "markdown": to_markdown, "csv": to_csv, "latex": to_latex}
     if form not in forms:
         raise unknown_name("format", form, forms, see="harness report --help")
-    if table not in (4, 6):
-        raise unknown_name("table", str(table), ["4", "6"], see="harness report --help")
+    if table is not None and table not in REPORTED:
+        raise unknown_name("table", str(table), [str(number) for number in REPORTED], see="harness report --help")
     store = Store(out)
-    first, *others = stored_tables(store, table, profile=profile, weights_root=weights_root)
+    number, further = (table, []) if table is not None else default_table(store, profile)
+    first, *others = stored_tables(store, number, profile=profile, weights_root=weights_root)
     used = next((name for name, *_ in first.table.provenance if name), "none")
     written = [write_table(made.table, store, made.name) for made in (first, *others)]
     drawn = _drawn(store, first.table, first.name, used, pages, quiet=as_json)
     if as_json:
         shown = [_table_as_json(found) for found in written]
-        print_json({**shown[0], "others": shown[1:], "pages": drawn._asdict() if drawn else None})
+        pages_of = drawn._asdict() if drawn else None
+        print_json({**shown[0], "others": shown[1:], "pages": pages_of, "table": number, "further_tables": further})
         return 0
     print("\n".join(forms[form](found.table) for found in written), end="")
     if form == "text":
         print(f"\nwritten: {', '.join(str(file) for found in written for file in found.files)}")
         if drawn:
             print(f"pages: {drawn.front} ({drawn.written} written, {drawn.kept} as they were)")
+        for other in further:
+            print(f"there are numbers for Table {other} as well: harness report --table {other}")
     return 0
 
 
@@ -296,11 +301,15 @@ def _print_counts(plan: Plan) -> None:
     print(f"\n{len(plan.cells)} cells (profile {plan.request.profile}): {counts or 'none'}")
 
 
-def _print_left_out(plan: Plan) -> None:
+def print_left_out(plan: Plan) -> None:
     """One line per reason for which cells are left out."""
-    weights = {cell.card.id for cell in plan.cells if cell.state is State.WEIGHTS}
+    waiting = [cell for cell in plan.cells if cell.state is State.WEIGHTS]
+    weights = {cell.card.id for cell in waiting if plan.weights[cell.card.id].state != "ready"}
     if weights:
         print(f"{len(weights)} models without weights; `harness list <model>` says how to get them")
+    starts = Counter((cell.reason, cell.way_out) for cell in waiting if cell.card.id not in weights)
+    for (reason, way_out), number in starts.items():
+        print(f"{number} cells wait: {reason}; {way_out}")
     other = {cell.card.id for cell in plan.cells if cell.state is State.UNSUPPORTED}
     if other:
         print(f"{len(other)} models not supported yet: {', '.join(sorted(other)[:6])}")

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from foundation.errors import UsageError
 from foundation.names import unknown_name
 from harness.data import WORLD_SIZES, BuildChoices, WorldChoice, build_world, overview
 from harness.display import show_progress
 from harness.printing import print_json, print_rows
-from harness.request import parse_choices
+from harness.request import RunRequest, parse_choices
 from tasks.sarworld.balance import fewest_images
 
+if TYPE_CHECKING:
+    from harness.language_data import Written
+
 WORLDS = ("sarworld",)
+LANGUAGE = "language"
+ANSWERS_SHOWN = 6
+_OF_A_WORLD = ("size", "root", "seed", "utm", "error_rate")
+_OF_TEXTS = {
+    "text_out": "--out",
+    "data_root": "--data-root",
+    "world": "--world",
+    "label_map": "--label-map",
+    "split": "--split",
+    "allow_bad": "--allow-bad",
+    "paraphrase": "--paraphrase",
+    "coords": "--coords",
+    "n_images": "--n-images",
+}
+_USUAL = {"world": "mini", "coords": "percent"}
 
 
 def status(data_root: Path | None, world: str, label_maps: list[str], as_json: bool) -> int:
@@ -48,6 +67,69 @@ def build(what: str, world: WorldChoice, choices: BuildChoices, as_json: bool) -
     return 0
 
 
+def build_texts(given: dict[str, Any], as_json: bool) -> int:
+    """Writes captions and questions with the histograms of their answers, and prints those.
+
+    Args:
+        given: options of the command that were given, by the names of its parameters.
+        as_json: print data instead of lines.
+    """
+    from harness.language_data import TextChoices, build_language
+
+    if misplaced := [f"--{name.replace('_', '-')}" for name in _OF_A_WORLD if name in given]:
+        raise UsageError(
+            f"{', '.join(misplaced)} says how a synthetic world is built, not texts and questions",
+            way_out="leave it out; `harness data build sarworld` knows it, and --world says which size is read",
+        )
+    if "text_out" not in given:
+        raise UsageError("texts and questions need a folder", way_out="name one with --out FOLDER")
+    if given["world"] not in WORLD_SIZES:
+        raise unknown_name("size", given["world"], WORLD_SIZES, see="harness data build --help")
+    read_as = {name: parse_choices(name.replace("_", "-"), given.get(name, [])) for name in ("label_map", "split")}
+    request = RunRequest(
+        data_root=given.get("data_root"),
+        world=given["world"],
+        data_choices={name: values for name, values in read_as.items() if values},
+        allow_bad=given.get("allow_bad", False),
+        jobs=given["workers"],
+    )
+    choices = TextChoices(
+        only=tuple(given.get("only", ())),
+        paraphrases=given.get("paraphrase", False),
+        coords=given["coords"],
+        images=given.get("n_images"),
+    )
+    out = given["text_out"]
+    with show_progress(quiet=as_json) as progress:
+        written, missing = build_language(request, out, choices, progress)
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "datasets": [found._asdict() for found in written],
+                "missing": [lack._asdict() for lack in missing],
+            }
+        )
+        return 0
+    for found in written:
+        for line in text_lines(found):
+            print(line)
+    for lack in missing:
+        print(f"{lack.dataset}: not made: {lack.reason}")
+    print(f"{sum(len(found.files) for found in written)} files in {out}")
+    return 0
+
+
+def refuse_texts(given: dict[str, Any]) -> None:
+    """A world is not built from what texts and questions are."""
+    wrong = [flag for name, flag in _OF_TEXTS.items() if name in given and given[name] != _USUAL.get(name)]
+    if wrong:
+        raise UsageError(
+            f"{', '.join(wrong)} belongs to texts and questions, not to a synthetic world",
+            way_out="leave it out, or write `harness data build language`",
+        )
+
+
 def show(what: str, name: str, out: Path | None, world: WorldChoice, as_json: bool) -> int:
     """Draws one image and says where the picture is."""
     from tasks.sarworld.show import show as draw
@@ -64,6 +146,25 @@ def show(what: str, name: str, out: Path | None, world: WorldChoice, as_json: bo
     for row in shown.planted:
         print(f"planted in {row['field']}: {row['kind']}")
     return 0
+
+
+def text_lines(found: Written) -> list[str]:
+    """What was written of one data set, and how its answers are distributed."""
+    numbers = f"{sum(found.images.values())} images, {found.records['train']} {found.kind} to train"
+    world = f" ({found.world})" if found.world else ""
+    lines = [f"{found.dataset}{world}: {numbers}, {found.records['test']} to test"]
+    for task, told in found.histogram.get("tasks", {}).items():
+        answers = told["answers"]["test"]
+        share = told["most_common_share"]["test"]
+        shown = "; ".join(f"{answer} ({count})" for answer, count in list(answers.items())[:ANSWERS_SHOWN])
+        more = f" and {len(answers) - ANSWERS_SHOWN} more" if len(answers) > ANSWERS_SHOWN else ""
+        common = "" if share is None else f"; the most common {share:.0f} %"
+        lines.append(f"  {task}, test answers: {shown or 'none'}{more}{common}")
+    for part in ("train", "test") if found.kind == "captions" else ():
+        told = found.histogram[part]
+        distinct = ", ".join(f"{name} {facts['distinct']}" for name, facts in told["templates"].items())
+        lines.append(f"  {part}: images of {_counts(told['images'])}; distinct captions: {distinct}")
+    return lines + [f"  note: {warning}" for warning in found.warnings]
 
 
 def balance_lines(balance: dict[str, dict[str, Any]]) -> list[str]:
@@ -108,4 +209,4 @@ def _counts(histogram: dict[str, int]) -> str:
 
 def _require_world(what: str) -> None:
     if what not in WORLDS:
-        raise unknown_name("world", what, WORLDS, see="harness data --help")
+        raise unknown_name("world", what, (*WORLDS, LANGUAGE), see="harness data --help")

@@ -34,8 +34,14 @@ class Outcome:
     tables: list[Written] = field(default_factory=list)
 
 
-def execute(request: RunRequest, *, quiet: bool = False) -> Outcome:
-    """Plans, computes what is left, writes the tables; running again does only what is left then."""
+def execute(request: RunRequest, *, quiet: bool = False, tables: bool = True) -> Outcome:
+    """Plans, computes what is left, writes the tables; running again does only what is left then.
+
+    Args:
+        request: What is wanted.
+        quiet: Without a display of how far it is.
+        tables: Write the paper's tables that the cells belong to.
+    """
     require_writable(request.out)
     with show_progress(quiet=quiet) as progress:
         plan = make_plan(request, build_world=True, progress=progress)
@@ -58,12 +64,15 @@ def execute(request: RunRequest, *, quiet: bool = False) -> Outcome:
                 run_jobs(jobs, workers=request.jobs, threads=request.threads, on_event=on_event)
             except KeyboardInterrupt as stop:
                 raise InterruptedRunError("interrupted", way_out="run the same command again to go on") from stop
-    _finish(outcome, store)
+    records = _finish(outcome, store)
+    for number in table_numbers(outcome.plan) if tables else ():
+        table = run_table(outcome.plan, records, outcome.failures, store, number)
+        outcome.tables.append(write_table(table, store, table_name(number, request)))
     return outcome
 
 
-def _finish(outcome: Outcome, store: Store) -> None:
-    """Updates the plan to what is there now and writes the tables of it."""
+def _finish(outcome: Outcome, store: Store) -> list[Record]:
+    """Updates the plan to what is there now; gives its records."""
     records: list[Record] = []
     cells = []
     for cell in outcome.plan.cells:
@@ -77,7 +86,4 @@ def _finish(outcome: Outcome, store: Store) -> None:
     broken = [state.broken for state in outcome.plan.data.values() if state.broken is not None]
     if broken:
         outcome.exit_code = max(outcome.exit_code, MissingError.exit_code)
-    for number in table_numbers(outcome.plan):
-        request = outcome.plan.request
-        table = run_table(outcome.plan, records, outcome.failures, store, number)
-        outcome.tables.append(write_table(table, store, table_name(number, request)))
+    return records

@@ -193,9 +193,13 @@ def key_parts(
     split_hash: str,
     twin: str,
     world: str | None,
+    text_start: str | None = None,
 ) -> dict[str, Any]:
-    """The allow-list. Label maps, limits and unreadable files act through the hashes of data and split."""
-    return {
+    """The allow-list. Label maps, limits and unreadable files act through the hashes of data and split.
+
+    `text_start` is the hash of what the text side of a language task starts from; None for a vision task.
+    """
+    parts = {
         "schema": KEY_SCHEMA,
         "task": cell.task,
         "dataset": cell.dataset,
@@ -216,6 +220,7 @@ def key_parts(
         "world": world,
         "numerics": numerics_hash(cell.task, made_by.partition(" ")[0]),
     }
+    return parts if text_start is None else {**parts, "text_start": text_start}
 
 
 def _expand(patterns: tuple[str, ...]) -> list[Path]:

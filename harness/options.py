@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -12,6 +12,9 @@ from foundation.names import unknown_name
 from harness.request import RunRequest, check_profile, parse_choices, parse_seeds
 from tasks.datasets.options import TEXT_OPTIONS
 from tasks.protocol import parse_by_hand
+
+if TYPE_CHECKING:
+    from harness.ablation import Choices
 
 _CHOICES = {
     "world": ("ci", "mini", "default"),
@@ -43,6 +46,21 @@ def make_request(**given: Any) -> RunRequest:
         return RunRequest.model_validate(given | update)
     except ValidationError as error:
         raise UsageError(f"not a possible request: {error}", way_out="see harness run --help") from error
+
+
+def make_ablation(name: str | None, pretraining: dict[str, Any]) -> Choices | None:
+    """The ablation that is asked for; options of its pre-training mean nothing without one."""
+    given = {option: value for option, value in pretraining.items() if value is not None}
+    if name is None:
+        if given:
+            options = ", ".join(f"--{option}" for option in given)
+            raise UsageError(f"only an ablation pre-trains: {options}", way_out="add --ablation table8")
+        return None
+    from harness.ablation import NAMES, Choices
+
+    if name not in NAMES:
+        raise unknown_name("ablation", name, NAMES, see="harness run --help")
+    return Choices(name=name, **given)
 
 
 def machine_share(jobs: int, threads: int, profile: str) -> tuple[int, int]:

@@ -13,15 +13,18 @@ from foundation.errors import BenchError, CellError, UsageError
 from foundation.hashing import hash_file
 from foundation.names import unknown_name
 from foundation.progress import Progress, silent
+from harness.ablation_rows import stored_records
 from harness.readings import readings
+from results.ablation_table import NUMBER as ABLATION
 from results.pages.site import Drawn, Site, write_site
 from results.pages.sources import CellSource, DatasetSource, source_name
 from results.record import DataProvenance, FileReference, Record
 from results.rows import TableRow
 from results.store import Store
 from results.tables import Table
-from tasks.catalog import DATASETS
+from tasks.catalog import COMPOSED, DATASETS, task_groups
 from tasks.datasets import DatasetIndex, DataSource, find_source, read_index
+from tasks.datasets.composed import Part, compose, parts_of
 from tasks.datasets.options import recorded_options
 from tasks.sarworld.cache import default_world_path, is_built
 
@@ -58,12 +61,12 @@ def write_pages(
     if chosen is not None and chosen not in rows:
         raise unknown_name("model of this table", chosen, rows, see="harness report")
     cells, datasets = [], {}
-    for stored in readings(store, profile)[0].records:
+    for stored in stored_records(store, profile) if table.number == ABLATION else readings(store, profile)[0].records:
         record = stored.record
         row = rows.get(record.cell.model)
         if row is None:
             row = TableRow(record.cell.model, record.model.name, record.model.backbone)
-        cells.append(CellSource(record, row, _answers(stored.folder, record)))
+        cells.append(CellSource(record, row, _answers(store, stored.folder, record)))
         place = source_name(record)
         if place not in datasets:
             datasets[place] = _dataset(store, record, data_root)
@@ -71,8 +74,29 @@ def write_pages(
         return write_site(Site(store.root / "reports", name, table, cells, datasets, chosen), progress)
 
 
-def _answers(folder: Path, record: Record) -> Callable[[], Sequence[dict[str, Any]]]:
-    return lambda: [json.loads(line) for line in _checked(folder, record.predictions).splitlines()]
+def _answers(store: Store, folder: Path, record: Record) -> Callable[[], Sequence[dict[str, Any]]]:
+    def read() -> Sequence[dict[str, Any]]:
+        rows = [json.loads(line) for line in _checked(folder, record.predictions).splitlines()]
+        return _judged(rows, json.loads(_checked(store.root, record.truth))) if _asks(record) else rows
+
+    return read
+
+
+def _asks(record: Record) -> bool:
+    return record.cell.task in task_groups()["vqa"]
+
+
+def _judged(rows: Sequence[dict[str, Any]], truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """Answers to questions with whether they are right: spelling and order do not decide that."""
+    from tasks.metrics.answers import is_right
+
+    true = {row["question_id"]: row["answer"] for row in truth["test"]}
+    types = tuple(truth.get("types", ()))
+    return [
+        {**row, "right": is_right(truth["task"], row["answer"], true[row["question_id"]], types)}
+        for row in rows
+        if row["question_id"] in true
+    ]
 
 
 def _dataset(store: Store, record: Record, data_root: Path | None) -> DatasetSource:
@@ -111,6 +135,8 @@ def images_of(data: DataProvenance, data_root: Path | None) -> tuple[ImageOf, st
 
 
 def _index(data: DataProvenance, data_root: Path | None) -> DatasetIndex | None:
+    if data.dataset in COMPOSED:
+        return _composed(data, data_root)
     options = recorded_options(data.choices, data.label_map)
     if data_root is not None:
         return read_index(find_source(data.dataset, data_root), options)
@@ -120,6 +146,26 @@ def _index(data: DataProvenance, data_root: Path | None) -> DatasetIndex | None:
     if root is None or data.dataset not in DATASETS or not is_built(root, data.dataset):
         return None
     return read_index(DataSource(data.dataset, root / DATASETS[data.dataset].folder), options)
+
+
+def _composed(data: DataProvenance, data_root: Path | None) -> DatasetIndex | None:
+    """A data set that was made of others: of those that the record had, read as it says."""
+    if data_root is None and not data.synthetic:
+        raise UsageError("no --data-root was given", way_out="harness report --pages --data-root ...")
+    root = data_root or _world_root(data.world or "")
+    if root is None:
+        return None
+    lacking = data.choices.get("without", "").split(", ")
+    parts = []
+    for name in parts_of(data.dataset):
+        if name in lacking:
+            continue
+        if data_root is None and not is_built(root, name):
+            return None
+        source = DataSource(name, root / DATASETS[name].folder) if data_root is None else find_source(name, root)
+        own = {key.removeprefix(f"{name}."): value for key, value in data.choices.items() if key.startswith(f"{name}.")}
+        parts.append(Part(source, recorded_options(own, "")))
+    return compose(data.dataset, root, parts)
 
 
 def _world_root(world: str) -> Path | None:

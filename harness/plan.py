@@ -27,7 +27,9 @@ from results.record import CellId, Failure, Record
 from results.store import Store
 from tasks.catalog import TASKS, select_columns
 from tasks.datasets import DataSource
+from tasks.language.start import TextOrigin, text_origin
 from tasks.protocol import TaskSettings, common_settings, load_profile, task_settings
+from tasks.protocol.settings import LanguageSettings
 from tasks.registry import get_task
 from tasks.task import TaskData
 
@@ -152,6 +154,17 @@ def mode_of(card: ModelCard, wanted: LoadMode) -> LoadMode:
     return wanted
 
 
+def text_start_of(card: ModelCard, settings: TaskSettings, weights_root: Path | None) -> TextOrigin | None:
+    """Where the text side of a language task starts; None for a vision task.
+
+    Raises:
+        MissingError: What it starts from is not here.
+    """
+    if not isinstance(settings, LanguageSettings):
+        return None
+    return text_origin(card, settings, weights_root)
+
+
 def is_stale(record: Record) -> bool:
     """True where the code that scores has changed since."""
     return record.code.scoring != scoring_hash(record.cell.task)
@@ -212,6 +225,10 @@ def _planned(
         return PlannedCell(cell, card, state, weights.reason, weights.way_out)
     assert data is not None  # built tasks always have one
     settings = task_settings(request.profile, cell.task, card.backbone, request.by_hand)
+    try:
+        text_start = text_start_of(card, settings, request.weights_root)
+    except MissingError as error:
+        return PlannedCell(cell, card, State.WEIGHTS, f"{error.what}: {error.where}", error.way_out, settings)
     if data.data is None:
         state = State.TODO if data.will_be_built else State.DATA
         return PlannedCell(cell, card, state, data.reason, data.way_out, settings)
@@ -236,6 +253,7 @@ def _planned(
         split_hash=data.data.split.hash,
         twin=request.twin,
         world=data.data.index.world,
+        text_start=None if text_start is None else text_start.digest,
     )
     key = hash_value(parts)
     state, reason = _progress_of(store, cell, key)

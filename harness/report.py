@@ -10,6 +10,7 @@ from adapters.card import ModelCard
 from adapters.registry import catalog, weight_state
 from foundation.errors import MissingError, UsageError
 from foundation.files import write_bytes
+from harness.ablation_rows import has_records, stored_table
 from harness.plan import Plan, State
 from harness.readings import Reading, places, readings
 from harness.request import RunRequest
@@ -22,6 +23,8 @@ from tasks.catalog import TASKS
 
 TABLE_OF_GROUP = {"vision": 4, "language": 6}
 """The paper's table with the columns of a group of tasks."""
+REPORTED = (4, 6, 8)
+"""Tables that are made from stored records."""
 
 
 class Written(NamedTuple):
@@ -66,6 +69,17 @@ def current_readings(store: Store, *, profile: str | None) -> list[Reading]:
     return found
 
 
+def default_table(store: Store, profile: str | None) -> tuple[int, list[int]]:
+    """The table to show where none is named: the first with numbers; and the others that have some."""
+    groups = {
+        TASKS[stored.record.cell.task].group for reading in readings(store, profile) for stored in reading.records
+    }
+    numbers = sorted(TABLE_OF_GROUP[group] for group in groups)
+    if has_records(store, profile):
+        numbers.append(8)
+    return (numbers[0], numbers[1:]) if numbers else (TABLE_OF_GROUP["vision"], [])
+
+
 class Stored(NamedTuple):
     """A table of stored records and what its files are to be called."""
 
@@ -75,6 +89,9 @@ class Stored(NamedTuple):
 
 def stored_tables(store: Store, number: int, *, profile: str | None, weights_root: Path | None) -> list[Stored]:
     """A table of everything that is stored; data sets read in other ways as well get tables of their own behind it."""
+    if number == 8:
+        made = stored_table(store, profile)
+        return [Stored(made, f"table8-{next(name for name, *_ in made.provenance if name)}")]
     usual, *others = current_readings(store, profile=profile)
     profile = usual.records[0].record.cell.profile
     name = f"table{number}-{profile}"
@@ -174,4 +191,4 @@ def table_numbers(plan: Plan) -> list[int]:
 
 
 def _unbuilt() -> dict[str, str]:
-    return {task.id: "task not built yet" for task in TASKS.values() if not task.built} | {"vqa": "task not built yet"}
+    return {task.id: "task not built yet" for task in TASKS.values() if not task.built}

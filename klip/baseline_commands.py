@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from foundation.errors import UsageError
 from klip.display import LOOK, Json, print_json, show_progress
 from klip.unimodal.methods import METHODS, PAPER_NAMES, Method
 
@@ -23,14 +24,10 @@ baseline_app = typer.Typer(
 export_app = typer.Typer(
     name="export",
     help="Take out of a run what the benchmark uses.\n\n"
-    "\b\n  klip export vision runs/mae --out vision_encoder.safetensors\n",
+    "\b\n  klip export vision runs/mae --out vision_encoder.safetensors\n"
+    "  klip export text runs/klip --out text_side.safetensors\n",
     **LOOK,
 )
-
-
-@export_app.callback()
-def _export() -> None:
-    """Keeps `vision` a command of its own while it is the only one."""
 
 
 CorpusFolder = Annotated[Path, typer.Argument(help="folder with texts.jsonl and its images")]
@@ -41,6 +38,7 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value; see
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="by default 36, as KLIP")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="only the first images")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Format = Annotated[str, typer.Option("--format", help="fp32 or fp16")]
 
 
 @baseline_app.command(
@@ -108,20 +106,31 @@ for _method in METHODS:
 @export_app.command(
     "vision",
     epilog="Examples:\n\n\b\n  klip export vision runs/klip --out vision_encoder.safetensors\n"
-    "  klip export vision runs/mae --out mae.safetensors --format fp16 --id mae-own",
+    "  klip export vision runs/mae --out mae.safetensors --format fp16 --id mae-own\n"
+    "  klip export vision runs/klip --out klip-own.safetensors --with-text",
 )
 def export(
     run: Annotated[Path, typer.Argument(help="run folder of `klip pretrain` or `klip baseline`, or a checkpoint")],
     out: Annotated[Path, typer.Option("--out", help="weight file (.safetensors); its card is written beside it")],
     identifier: Annotated[str | None, typer.Option("--id", help="model id; by default the name of the file")] = None,
     name: Annotated[str | None, typer.Option("--name", help="as tables print it")] = None,
-    number_format: Annotated[str, typer.Option("--format", help="fp32 or fp16")] = "fp32",
+    number_format: Format = "fp32",
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="of `klip pretrain`: also the text side, named in the card")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the image tower and its card, and check the file by loading it as the benchmark does."""
     from klip.export import export_vision
 
-    done = export_vision(run, out, identifier=identifier, name=name, number_format=number_format)  # type: ignore[arg-type]  # checked there
+    done = export_vision(
+        run,
+        out,
+        identifier=identifier,
+        name=name,
+        number_format=number_format,  # type: ignore[arg-type]  # checked there
+        with_text=with_text,
+    )
     data: dict[str, Any] = {key: str(value) if isinstance(value, Path) else value for key, value in vars(done).items()}
     if as_json:
         print_json(data)
@@ -129,6 +138,32 @@ def export(
     print(f"{done.weights}: {done.size_mb:.2f} MB, SHA-256 {done.sha256}")
     print(f"{done.card}: run it with `harness run --model-file {done.card} --models {identifier_of(done.card)}`")
     print(f"features of the file and of the model differ by {done.difference:.1e} at most")
+
+
+@export_app.command(
+    "text",
+    epilog="Examples:\n\n\b\n  klip export text runs/klip --out klip-own-text.safetensors\n"
+    "  klip export text runs/klip --out klip-own-text.safetensors --format fp16",
+)
+def export_text(
+    run: Annotated[Path, typer.Argument(help="run folder of `klip pretrain`, or a checkpoint")],
+    out: Annotated[Path, typer.Option("--out", help="file (.safetensors), beside the weights of the image tower")],
+    number_format: Format = "fp32",
+    as_json: Json = False,
+) -> None:
+    """Write everything but the image tower: what tasks with init_text = "model" start from."""
+    from klip.text_file import export_text_side
+
+    if number_format not in ("fp32", "fp16"):
+        raise UsageError(f"unknown format: {number_format!r}", way_out="use fp32 or fp16")
+    checksum = export_text_side(run, out, half=number_format == "fp16")
+    size = round(out.stat().st_size / 1e6, 2)
+    if as_json:
+        print_json({"text": str(out), "sha256": checksum, "size_mb": size})
+        return
+    print(f"{out}: {size:.2f} MB, SHA-256 {checksum}")
+    print("the card of the image tower names it, in its table [[model]]:")
+    print(f'text = {{ filename = "{out.name}", sha256 = "{checksum}" }}')
 
 
 def identifier_of(card: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from adapters.card import Architecture, InputContract, ModelCard, WeightSource
+from adapters.card import Architecture, InputContract, ModelCard, TextSide, WeightSource
 from adapters.encoder import PlainViT, build_vit
 from adapters.geometry import backbone_group
 from adapters.load import load
@@ -26,6 +26,7 @@ from foundation.seeds import derive_seed
 from klip.model.klip import vision_architecture
 from klip.run_record import FILE as RUN_FILE
 from klip.settings import PretrainingSettings
+from klip.text_file import export_text_side, text_file_beside
 from klip.toml_text import toml_document
 from klip.training.checkpoint import Checkpoint, find, read
 from klip.unimodal.methods import PAPER_NAMES
@@ -64,6 +65,7 @@ class Exported:
     card: Path
     sha256: str
     size_mb: float
+    """With the text side, where there is one."""
     difference: float
     """Largest difference of a feature."""
     relative: float
@@ -79,6 +81,7 @@ def export_vision(
     number_format: Format = "fp32",
     shipped: bool = False,
     made: dict[str, Any] | None = None,
+    with_text: bool = False,
 ) -> Exported:
     """Writes `out` (.safetensors) and its card beside it, whole or not at all: what fails leaves what lay there.
 
@@ -90,6 +93,7 @@ def export_vision(
         number_format: fp16 takes half the room and rounds.
         shipped: The card belongs to the zoo of the adapters.
         made: How the run came about; by default what its record says.
+        with_text: Also the text side, as `<name of out>-text.safetensors`, named in the card.
     """
     if out.suffix != ".safetensors":
         raise UsageError("the file must end in .safetensors", where=str(out), way_out=f"write {out}.safetensors")
@@ -110,13 +114,15 @@ def export_vision(
                 where=str(checkpoint.path),
                 way_out="export fp32, or an earlier checkpoint of the run; nothing was written",
             )
+        if with_text:
+            card = _with_text(card, run, Path(folder), out, half=number_format == "fp16")
         _renamed(tried, out)
     told = record_of(run) if made is None else made
     table = {**told, "method": tower.method, "epochs": tower.epochs, "steps": tower.steps, "format": number_format}
     place = out.with_suffix(".toml")
     write_bytes(place, card_text(card, table, shipped=shipped).encode())
-    size = round(out.stat().st_size / 1e6, 2)
-    return Exported(out, place, card.weights.sha256 or "", size, difference, relative)
+    size = sum(path.stat().st_size for path in (out, text_file_beside(out)) if path == out or with_text)
+    return Exported(out, place, card.weights.sha256 or "", round(size / 1e6, 2), difference, relative)
 
 
 def tower_of(checkpoint: Checkpoint) -> Tower:
@@ -220,6 +226,15 @@ def _write_tensors(out: Path, state: dict[str, Tensor]) -> None:
 
     data = save(state, metadata={"format": "pt"})
     write_atomic(out, lambda stream: stream.write(data))
+
+
+def _with_text(card: ModelCard, run: Path, folder: Path, out: Path, *, half: bool) -> ModelCard:
+    """The card with the text side, which is written whole before it gets its name."""
+    place = text_file_beside(out)
+    tried = folder / place.name
+    checksum = export_text_side(run, tried, half=half)
+    _renamed(tried, place)
+    return card.model_copy(update={"text": TextSide(filename=place.name, sha256=checksum)})
 
 
 def _renamed(tried: Path, out: Path) -> None:

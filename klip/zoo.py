@@ -1,8 +1,8 @@
 """The commands that make the small models which are shipped with this package, one after another.
 
 Each model is a training command and an export. What is recorded in its card is the command with CORPUS, RUN and OUT in
-the place of folders, so that it can be typed again elsewhere; the corpus is told by its hash and, where it is synthetic,
-by what it was built from.
+the place of folders, so that it can be typed again elsewhere; the corpus is told by its hash and, where it is
+synthetic, by what it was built from.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from foundation.files import read_json
 from foundation.hashing import hash_file
 from foundation.names import unknown_name
 from klip.run_record import HOME
+from klip.text_file import text_file_beside
 
 LARGEST_MB = 20
 """All files together."""
@@ -45,16 +46,16 @@ class Recipe:
 
     @property
     def is_klip(self) -> bool:
-        """Whether it is made by `klip pretrain`."""
+        """Whether it is made by `klip pretrain`, so that it has a text side."""
         return self.arguments[0] == "pretrain"
 
 
 # One normalisation for all: the benchmark's small profile feeds every model the same statistics, and what SAR scenes
 # have in common is nearer to those of the corpus than to ImageNet's. The image tower starts from MAE on the same
-# images, as the paper's starts from ImageNet. The rest is what 44 steps an epoch ask for: a higher rate that falls more slowly,
-# texts that lose a third of their segments, a first stage of more than half, since a model that cannot match yet has
-# nothing to say about segments; and keys of the same batch only, by twins that keep up. With a queue the keys of the
-# first hundred steps say nothing, and the temperature falls to its floor before anything is learnt.
+# images, as the paper's starts from ImageNet. The rest is what 44 steps an epoch ask for: a higher rate that falls
+# more slowly, texts that lose a third of their segments, a first stage of more than half, since a model that cannot
+# match yet has nothing to say about segments; and keys of the same batch only, by twins that keep up. With a queue the
+# keys of the first hundred steps say nothing, and the temperature falls to its floor before anything is learnt.
 _KLIP_SETTINGS = (
     "model.init.vision=OUT/mae-mini.safetensors",
     "image.norm=dataset",
@@ -111,6 +112,12 @@ class Order:
     """Further `--set` for every model; a key that a method does not know is an error of its command."""
     again: bool = False
     """Also what is there already."""
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
+    """What is known; other models than the zoo's are made in the same way."""
+    shipped: bool = True
+    """Cards of this package: fp16, and limited in size; else fp32 and files of the user."""
+    vocabulary: Path | None = None
+    """Stands for VOCABULARY in a command."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +135,9 @@ class Built:
 
 def command_of(identifier: str, order: Order) -> tuple[str, ...]:
     """The arguments of the training command, with CORPUS, RUN and OUT for the folders."""
-    if identifier not in RECIPES:
-        raise unknown_name("model of the zoo", identifier, RECIPES, see="klip zoo build --help")
-    recipe = RECIPES[identifier]
+    if identifier not in order.recipes:
+        raise unknown_name("model of the zoo", identifier, order.recipes, see="klip zoo build --help")
+    recipe = order.recipes[identifier]
     more: list[str] = []
     if order.epochs is not None:
         more += _length(recipe, order.epochs)
@@ -144,13 +151,13 @@ def command_of(identifier: str, order: Order) -> tuple[str, ...]:
 
 
 def build(identifiers: Sequence[str], order: Order, *, say: Callable[[str], None], echo: bool = True) -> list[Built]:
-    """Makes the models in the order of `RECIPES`; one that fails ends it, and the same call goes on there."""
-    wanted = [name for name in RECIPES if name in identifiers] if identifiers else list(RECIPES)
+    """Makes the models in the order of the recipes; one that fails ends it, and the same call goes on there."""
+    wanted = [name for name in order.recipes if name in identifiers] if identifiers else list(order.recipes)
     commands = {name: command_of(name, order) for name in (*wanted, *identifiers)}
     built = []
     for name in wanted:
         command = commands[name]
-        if not order.again and (found := _finished(name, command, order)) is not None:
+        if not order.again and (found := finished(name, command, order)) is not None:
             say(f"{name}: is there")
             built.append(found)
             continue
@@ -158,7 +165,7 @@ def build(identifiers: Sequence[str], order: Order, *, say: Callable[[str], None
         _run(name, command, order, quiet=not echo)
         built.append(_exported(name, command, order))
     total = sum(path.stat().st_size for path in order.out.glob("*.safetensors")) / 1e6
-    if total > LARGEST_MB:
+    if order.shipped and total > LARGEST_MB:
         raise CellError(f"the zoo has {total:.1f} MB, {LARGEST_MB} at most are shipped", where=str(order.out))
     return built
 
@@ -176,7 +183,7 @@ def _length(recipe: Recipe, epochs: int) -> list[str]:
 
 def _run(name: str, command: Sequence[str], order: Order, *, quiet: bool) -> None:
     """The command in a process of its own: it is the very one that a user would type."""
-    folders = {"CORPUS": str(order.corpus), "RUN": str(order.work / name)}
+    folders = {"CORPUS": str(order.corpus), "RUN": str(order.work / name), "VOCABULARY": str(order.vocabulary)}
     arguments = [folders.get(part, part).replace("=OUT/", f"={order.out}/") for part in command]
     search = os.pathsep.join(part for part in (str(HOME), os.environ.get("PYTHONPATH", "")) if part)
     environment = {**os.environ, "PYTHONPATH": search}
@@ -224,10 +231,11 @@ def _exported(name: str, command: Sequence[str], order: Order) -> Built:
         run,
         order.out / f"{name}.safetensors",
         identifier=name,
-        name=RECIPES[name].name,
-        number_format="fp16",
-        shipped=True,
+        name=order.recipes[name].name,
+        number_format="fp16" if order.shipped else "fp32",
+        shipped=order.shipped,
         made=made,
+        with_text=order.recipes[name].is_klip,
     )
     return Built(name, True, float(made["seconds"]), done.size_mb, done.difference)
 
@@ -245,15 +253,18 @@ def _data(order: Order, record: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _finished(name: str, command: Sequence[str], order: Order) -> Built | None:
+def finished(name: str, command: Sequence[str], order: Order) -> Built | None:
     """The model of the folder, if it was made by this command from this corpus and is whole."""
     card, weights = order.out / f"{name}.toml", order.out / f"{name}.safetensors"
-    if not (card.is_file() and weights.is_file()):
+    files = [weights, *([text_file_beside(weights)] if order.recipes[name].is_klip else [])]
+    if not (card.is_file() and all(path.is_file() for path in files)):
         return None
     (found,) = load_model_file(card)
+    named = [found.weights.sha256, *([found.text.sha256] if found.text is not None else [])]
     made = tomllib.loads(card.read_text(encoding="utf-8")).get("made", {})
-    same = made.get("command") == f"klip {shlex.join(command)}" and found.weights.sha256 == hash_file(weights)
+    same = made.get("command") == f"klip {shlex.join(command)}" and named == [hash_file(path) for path in files]
     synthetic = _data(order, {}).get("synthetic")
     if not same or synthetic is None or made.get("data", {}).get("synthetic") != synthetic:
         return None  # its run folder knows whether anything is left to do
-    return Built(name, False, float(made.get("seconds", 0.0)), round(weights.stat().st_size / 1e6, 2), 0.0)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return Built(name, False, float(made.get("seconds", 0.0)), round(size, 2), 0.0)

@@ -105,6 +105,9 @@ class ModelProvenance(_Data):
     load_mode: str = Field(default="native", description="native, resampled16 or paper_plain")
     load_report: dict[str, Any] = Field(default_factory=dict, description="matched, missing, unexpected, dropped keys")
     parameters: int | None = Field(default=None, description="trainable parameters, head included")
+    text_start: str = Field(
+        default="", description="where the text side of a language task starts; empty where there is none"
+    )
 
 
 class CodeProvenance(_Data):

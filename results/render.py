@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from results.rows import rounded
-from results.tables import Mark, Table, TableCell, TableColumn, TableLine
+from results.rows import TableRow, rounded
+from results.tables import Mark, Table, TableCell, TableColumn, TableLine, beside_words
 
 Columns = Literal["all", "filled"]
 """Every column of the paper, or those with a number of ours."""
@@ -93,18 +93,28 @@ def to_markdown(table: Table, columns: Columns = "all") -> str:
         pieces.append("\n".join(f"{place}. {style.escape(text)}" for place, text in enumerate(table.footnotes, 1)))
     if intervals := [*_intervals(table)]:
         pieces.append("95 % intervals:\n\n" + "\n".join(f"- {style.escape(text)}" for text in intervals))
+    if words := beside_words(table):
+        pieces.append("Beside the table:\n\n" + "\n".join(f"- {style.escape(text)}" for text in words))
     pieces.append("\n".join(f"- {style.escape(text)}" for text in table.remarks))
     return "\n\n".join(pieces) + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """Long form with every digit: one line per row and column, see `CSV_FIELDS`."""
+    """Long form with every digit: one line per row and column, see `CSV_FIELDS`.
+
+    What stands beside the table follows, with the same columns and other metrics.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for line in table.lines:
         for column, cell, provenance in zip(table.columns, line.cells, table.provenance, strict=True):
-            writer.writerow(_csv_row(table.number, line, column, cell, provenance))
+            writer.writerow(_csv_row(table.number, line.row, column, cell, provenance))
+    origin = dict(zip((column.column.column for column in table.columns), table.provenance, strict=True))
+    for entry in table.beside:
+        source = entry.column.column
+        row = _csv_row(table.number, entry.row, entry.column, entry.cell, origin[source.column])
+        writer.writerow({**row, "metric": entry.metric, "unit": "percent"})
     return stream.getvalue()
 
 
@@ -121,7 +131,7 @@ def to_latex(table: Table, columns: Columns = "all") -> str:
     head += [r"\setlength{\tabcolsep}{3pt}", rf"\caption{{{caption}}}"]
     body = [*_latex_tabular(table, style)] if table.columns else [_EMPTY]
     notes = [rf"\par {style.note(place)} {style.escape(text)}" for place, text in enumerate(table.footnotes, 1)] + [
-        rf"\par {style.escape(text)}" for text in table.remarks
+        rf"\par {style.escape(text)}" for text in (*beside_words(table), *table.remarks)
     ]
     return "\n".join([*head, *body, r"\par\medskip\raggedright", *notes, r"\end{table*}"]) + "\n"
 
@@ -135,7 +145,7 @@ def to_text(table: Table, columns: Columns = "filled") -> str:
         pieces += _text_grids(table, show_counts=len(counts) > 1)
     else:
         pieces.append(_EMPTY)
-    remarks = [*table.remarks, "* best, + second best of its group, as printed."]
+    remarks = [*beside_words(table), *table.remarks, "* best, + second best of its group, as printed."]
     if len(counts) == 1:
         remarks.append(f"± is over {counts.pop()} seeds.")
     notes = [f"{_superscript(place)} {text}" for place, text in enumerate(table.footnotes, 1)]
@@ -185,7 +195,7 @@ def _piped(cells: Sequence[str]) -> str:
 
 
 def _csv_row(
-    number: int, line: TableLine, column: TableColumn, cell: TableCell, provenance: tuple[str, str, str, str]
+    number: int, row: TableRow, column: TableColumn, cell: TableCell, provenance: tuple[str, str, str, str]
 ) -> dict[str, object]:
     source = column.column
     ran = cell.value is not None or cell.n > 0
@@ -198,10 +208,10 @@ def _csv_row(
         "dataset": source.dataset_id,
         "metric": source.metric_id,
         "unit": source.unit,
-        "model": line.row.model,
-        "name": line.row.name,
-        "backbone": line.row.backbone,
-        "paper_model": line.row.paper_model or "",
+        "model": row.model,
+        "name": row.name,
+        "backbone": row.backbone,
+        "paper_model": row.paper_model or "",
         **{field: _number(getattr(cell, field)) for field in ("value", "std", "low", "high", "difference")},
         "n": cell.n or "",
         "seeds": ";".join(str(seed) for seed in cell.seeds),

@@ -140,10 +140,16 @@ class KLIP(nn.Module):
 
         [CLS] becomes [ENC]; with `albef` it stays, since the first half of the layers is mode `text` itself.
         """
-        ids = tokens.ids
-        if not self.text.first_cross:
-            ids = ids.masked_fill(tokens.kind == CLS, self.specials.enc)
+        ids = self._to_be_fused(tokens)
         return self.text.fused(ids, tokens.mask, memory, index, first_only=first_only, rounds=rounds)
+
+    def read_ahead(self, tokens: TokenBatch) -> Tensor:
+        """States [n, L, d] of texts that will be matched with many images: as far as no image has a say."""
+        return self.text.read_ahead(self._to_be_fused(tokens), tokens.mask)
+
+    def itm_ahead(self, states: Tensor, mask: Tensor, memory: Memory, *, rounds: int) -> Tensor:
+        """`itm_logits` from what was read ahead, `rounds` texts for each row of the memory."""
+        return self.itm_from(self.text.fused_ahead(states, mask, memory, rounds=rounds))
 
     def itm_logits(self, tokens: TokenBatch, memory: Memory, index: Tensor | None = None, *, rounds: int = 0) -> Tensor:
         """[n, 2]: mismatch and match."""
@@ -179,9 +185,10 @@ class KLIP(nn.Module):
         mask: Tensor | None = None,
         positions: Tensor | None = None,
         cache: DecoderCache | None = None,
+        tree: Tensor | None = None,
     ) -> Tensor:
         """Hidden states [n, L, d] of the decoder; `TextStack.decode` explains the arguments."""
-        return self.text.decode(ids, memory, index, mask=mask, positions=positions, cache=cache)
+        return self.text.decode(ids, memory, index, mask=mask, positions=positions, cache=cache, tree=tree)
 
     def lm_logits(self, hidden: Tensor) -> Tensor:
         """Logits over the vocabulary."""
@@ -198,6 +205,11 @@ class KLIP(nn.Module):
     def device(self) -> torch.device:
         """Where the model is."""
         return self.temperature.device
+
+    def _to_be_fused(self, tokens: TokenBatch) -> Tensor:
+        if self.text.first_cross:
+            return tokens.ids
+        return tokens.ids.masked_fill(tokens.kind == CLS, self.specials.enc)
 
     def _initialise(self, seed: int, *, own_tower: bool) -> None:
         generator = torch.Generator().manual_seed(derive_seed("klip", seed))

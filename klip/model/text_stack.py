@@ -183,7 +183,10 @@ class Layer(nn.Module):
 
     def encode(self, states: Tensor, mask: Tensor, views: Sequence[_View], first_only: bool) -> Tensor:
         """One bidirectional layer, with a look at the image where there is something to see."""
-        states = self.self_enc(states, mask, first_only=first_only)
+        return self.see(self.self_enc(states, mask, first_only=first_only), views)
+
+    def see(self, states: Tensor, views: Sequence[_View]) -> Tensor:
+        """What follows the attention of the text on itself."""
         return cast(Tensor, self.ffn(self._looked(states, views)))
 
     def write(
@@ -294,6 +297,17 @@ class TextStack(nn.Module):
         layers = range(self.first_cross, len(self.layers))
         return self._encode(states, mask, layers, _Looks(memory, index, rounds), first_only)
 
+    def read_ahead(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """States [n, L, d] of texts that are about to look at an image: whatever it is, they are the same."""
+        states = self._encode(self.embed(ids), mask, range(self.first_cross), None, False)
+        return cast(Tensor, cast(Layer, self.layers[self.first_cross]).self_enc(states, mask[:, None, None, :]))
+
+    def fused_ahead(self, states: Tensor, mask: Tensor, memory: Memory, *, rounds: int) -> Tensor:
+        """State [n, 1, d] of the first token of `fused`, from those of `read_ahead`; rounds as there."""
+        looks, layer = _Looks(memory, None, rounds), cast(Layer, self.layers[self.first_cross])
+        states = layer.see(states, self._views(looks, self.first_cross))
+        return self._encode(states, mask, range(self.first_cross + 1, len(self.layers)), looks, True)[:, :1]
+
     def decode(
         self,
         ids: Tensor,
@@ -303,6 +317,7 @@ class TextStack(nn.Module):
         mask: Tensor | None = None,
         positions: Tensor | None = None,
         cache: DecoderCache | None = None,
+        tree: Tensor | None = None,
     ) -> Tensor:
         """Mode `decode`: states [n, L, d].
 
@@ -314,10 +329,15 @@ class TextStack(nn.Module):
                 lengths, padded on the left). Padding after the tokens is seen by none of them.
             positions: int64 [n, L], needed with it.
             cache: What was written before; grows.
+            tree: bool [L, L], where a row is one text after another with common beginnings written once: true where the
+                token of the column stands before that of the row in its text, or is it. Positions follow from it; it
+                goes with neither mask, positions nor cache.
         """
+        if tree is not None:
+            positions = tree.sum(dim=1) - 1
         start = cache.length if cache is not None else 0
         states = self.embed(ids, positions, start=start)
-        causal = None
+        causal = None if tree is None else tree[None, None]
         if mask is not None or (start and ids.shape[1] > 1):
             causal = _causal_mask(ids.shape[1], start, ids.device)[None, None]
             causal = causal if mask is None else causal & mask[:, None, None, :]

@@ -141,7 +141,8 @@ def _rebuilt(task: Task, rows: Rows, noise: Flags, gaps: Flags) -> list[Record]:
     scorer = task.scorer(rows)
     seen = task.look(scorer, rows)
     sources = [Source(material.texts[row], material.tokens[row], noise[row], gaps[row]) for row in rows]
-    proposals = propose(task.model, material.vocabulary, sources, seen, task.settings)
+    with scorer.encoders():  # keys and values of the images have this precision already
+        proposals = propose(task.model, material.vocabulary, sources, seen, task.settings)
     outcomes = judge_all(Judge(scorer, seen), sources, proposals, task.settings.scio)
     return [_record(int(row), source, outcome) for row, source, outcome in zip(rows, sources, outcomes, strict=True)]
 

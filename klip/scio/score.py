@@ -86,7 +86,7 @@ class Scorer:
 
     def look(self, images: Tensor, image_id: Tensor, text_hash: Tensor) -> Seen:
         """The ViT and the projections of cross-attention, once per image."""
-        with self._encoders():
+        with self.encoders():
             state = self.model.encode_image(images)
             memory = self.model.visual_memory(state.memory)
         left_out = (image_id[:, None] == self.bank.image_id) | (text_hash[:, None] == self.bank.text_hash)
@@ -95,7 +95,7 @@ class Scorer:
 
     def itc(self, tokens: TokenBatch, seen: Seen, index: Tensor) -> Tensor:
         """InfoNCE both ways [n] of texts with image `index`: softplus of negatives less positive, nothing cancels."""
-        with self._encoders():
+        with self.encoders():
             states = self.model.text.text(tokens.ids, tokens.mask)
         features = self.model.text_feature(states.float())
         positive = (features * seen.vision[index]).sum(dim=1) / self._tau
@@ -105,7 +105,7 @@ class Scorer:
 
     def itm(self, tokens: TokenBatch, seen: Seen, index: Tensor) -> Tensor:
         """Logit of match less logit of mismatch [n], in fp32 (contradiction C2)."""
-        with self._encoders():
+        with self.encoders():
             states = self.model.fused(tokens, seen.memory, index, first_only=True)
         logits = self.model.itm_from(states.float())
         return logits[:, 1] - logits[:, 0]
@@ -142,7 +142,7 @@ class Scorer:
         low, high = self.model.settings.itc.tau_clamp
         return self.model.temperature.float().clamp(low, high)
 
-    def _encoders(self) -> AbstractContextManager[object]:
+    def encoders(self) -> AbstractContextManager[object]:
         """The precision of towers and fusion; heads, similarities and losses are always fp32 (section 6.2)."""
         device = self.model.device.type
         return torch.autocast(device, dtype=_PRECISIONS[self.precision], enabled=self.precision != "fp32")

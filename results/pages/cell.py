@@ -9,7 +9,7 @@ from typing import Any
 
 from foundation.errors import BenchError
 from foundation.hashing import hash_value
-from results.pages import classification, detection, segmentation
+from results.pages import captions, classification, detection, questions, retrieval, segmentation
 from results.pages.folder import PageFolder
 from results.pages.gallery import Gallery
 from results.pages.html import Markup, page, picture, section, tag
@@ -26,7 +26,10 @@ _FIGURES: dict[str, Callable[[Record, PageFolder], list[Markup]]] = {
     "classification": classification.figures,
     "detection": detection.figures,
     "segmentation": segmentation.figures,
+    "caption": captions.figures,
 }
+
+_QUESTIONS = "vqa_"
 
 
 def cell_key(source: CellSource, gallery: str, home: str) -> str:
@@ -86,7 +89,7 @@ def _compared(root: Path, folder: PageFolder, record: Record) -> Sequence[tuple[
 
 
 def _figures(record: Record, folder: PageFolder) -> list[Markup]:
-    shown = _FIGURES.get(record.cell.task)
+    shown = questions.figures if asks(record) else _FIGURES.get(record.cell.task)
     return shown(record, folder) if shown else []
 
 
@@ -96,7 +99,19 @@ def _answers(source: CellSource, gallery: Gallery, folder: PageFolder) -> Markup
         found = classification.answers(source.answers(), gallery.truth["test"])
         data: DatasetSource = gallery.source
         return classification.errors(found, gallery.classes, data.image_of, data.missing, folder)
+    if record.cell.task == "caption":
+        scores = record.details.get("cider_by_image") or {}
+        return captions.panels(source.answers(), gallery, folder, scores)
+    if record.cell.task == "retrieval":
+        return retrieval.panels(source.answers(), gallery, folder)
+    if asks(record):
+        return questions.panels(source.answers(), gallery, folder)
     shown = GALLERIES.get(record.cell.task)
     if shown is None:
         return Markup("")
     return shown(source.answers(), gallery, folder, os.path.relpath(gallery.folder, folder.path))
+
+
+def asks(record: Record) -> bool:
+    """Whether its task is one of the questions."""
+    return record.cell.task.startswith(_QUESTIONS)

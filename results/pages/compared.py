@@ -12,8 +12,8 @@ from foundation.hashing import hash_value
 from results.figures.figure import Figure, png_bytes
 from results.figures.selection import choose_disagreement
 from results.figures.tiles import base_tile
-from results.pages import classification, detection, segmentation
-from results.pages.cell import GALLERIES, banner_of, cell_key, compare_folder
+from results.pages import classification, detection, questions, segmentation
+from results.pages.cell import GALLERIES, asks, banner_of, cell_key, compare_folder
 from results.pages.folder import CHOSEN, PAGE, PageFolder
 from results.pages.gallery import Gallery
 from results.pages.html import Markup, image, link, page, picture, scroll, section, table, tag
@@ -41,6 +41,8 @@ def write_compared(cells: Sequence[CellSource], gallery: Gallery, root: Path, ho
     try:
         if first.cell.task == "classification":
             body.append(_disagreement(models, gallery, folder))
+        elif asks(first):
+            body.append(questions.sheet([(cell.row.name, cell.answers()) for cell in models], gallery, folder))
         elif first.cell.task in GALLERIES:
             body += _side_by_side(models, gallery, root, folder)
     except BenchError as error:

@@ -16,6 +16,16 @@ from results.rows import TableRow, rounded, summarise
 _TABLES = (4, 6)
 """Tables of the paper with numbers of cells."""
 
+_MAJORITIES = {
+    "detection": "a threshold detector, fitted on the training part",
+    "segmentation": "the most common training class everywhere",
+    "retrieval": "chance, which is exact: nothing is most common",
+    "caption": "the most frequent training caption for every image",
+    "vqa": "the most common training answer; accuracy_question_only is the best answer without any image, "
+    "accuracy_other_image the model's own with another image in the place of the right one",
+}
+"""By the kind of task (section 11.8 of the task specification)."""
+
 
 def number(value: float | None, reason: str = "") -> str:
     """Two decimals, or a dash; the reason stands elsewhere."""
@@ -63,10 +73,8 @@ def scores(record: Record, row: TableRow) -> Markup:
     kept = [place for place in range(len(heads)) if place < 5 or any(line[place] for line in lines)]
     shown = [[line[place] for place in kept] for line in lines]
     remarks = [NOTE] if any(line[5] for line in lines) else []
-    if record.cell.task == "detection":
-        remarks.append("What stands under majority is a threshold detector, fitted on the training part.")
-    if record.cell.task == "segmentation":
-        remarks.append("What stands under majority is the most common training class everywhere.")
+    if text := _MAJORITIES.get(record.cell.task.partition("_")[0]):
+        remarks.append(f"What stands under majority is {text}.")
     return section(
         "Scores",
         table([heads[place] for place in kept], shown, "Scores on the test part"),
@@ -84,7 +92,8 @@ def metric_names(records: Sequence[Record]) -> list[str]:
         for column in columns(table_number)
         if (column.task_id, column.dataset_id) == (cell.task, cell.dataset)
     ]
-    return sorted(found, key=lambda name: wanted.index(name) if name in wanted else len(wanted))
+    places = {name: place for place, name in enumerate([*wanted, *(f"{name}_eq" for name in wanted)])}
+    return sorted(found, key=lambda name: places.get(name, len(places)))
 
 
 def in_order(names: Iterable[str], classes: Sequence[str]) -> list[str]:

@@ -20,6 +20,15 @@ _TABLES = range(1, 9)
 _TOLERANCES = {4: Decimal("0.01"), 6: Decimal("0.01"), 7: Decimal("1.0"), 8: Decimal("0.01")}
 """Errata, section C: Table 4 mixes cutting and rounding, Table 7 cuts to whole numbers."""
 
+_WITH_BOXES, _WITH_MASKS = "vqa_targets", "vqa_landform"
+_CELLS = {
+    "retrieval": ("retrieval", "rs_captions"),
+    "caption": ("caption", "rs_captions"),
+    **{name: (name, _WITH_BOXES) for name in ("vqa_target_count", "vqa_target_rec", "vqa_target_pos")},
+    **{name: (name, _WITH_MASKS) for name in ("vqa_main_land", "vqa_all_land", "vqa_reg_land")},
+}
+"""Data set in `columns.csv` to the task and the data set of our cells, where the paper names no data set."""
+
 _PROPOSED = ("fusar_klip", "ViT-Base")
 """The model of the last rows of Tables 7 and 8; both repeat its row of Table 6 (errata, section C)."""
 
@@ -32,7 +41,9 @@ class Column(NamedTuple):
     paper_header: str
     """Header as printed, levels separated by ` / `."""
     task_id: str
+    """Of our cells."""
     dataset_id: str
+    """Of our cells; what the paper builds from several data sets has a name of ours."""
     metric_id: str
     unit: str
     note: str
@@ -144,7 +155,8 @@ def _columns(number: int) -> tuple[Column, ...]:
 
 
 def _column(row: dict[str, str]) -> Column:
-    return Column(**{field: row[field] for field in Column._fields})
+    task, dataset = _CELLS.get(row["dataset_id"], (row["task_id"], row["dataset_id"]))
+    return Column(**{field: row[field] for field in Column._fields} | {"task_id": task, "dataset_id": dataset})
 
 
 @cache

@@ -16,7 +16,7 @@ from klip.model.pretrainer import Asked, PairBatch, Pretrainer, StepContext
 from klip.settings import PretrainingSettings, preset
 from klip.tokens.vocabulary import Vocabulary
 from tasks.language.start import TextStart
-from tasks.protocol.settings import LanguageSettings
+from tasks.protocol.settings import LanguageSettings, VqaSettings
 from tasks.under_heads import UnderHeads
 
 _QUEUE_TIMES_PAIRS = 4  # section 7: the queue holds at most four times the training pairs
@@ -110,8 +110,11 @@ def klip_settings(settings: LanguageSettings, start: TextStart, *, seed: int) ->
     }
     if start.model is not None:
         sides |= {name: getattr(start.model, name) for name in (*sides, "fusion", "decoder_memory")}
+    if isinstance(settings, VqaSettings) and sides.get("decoder_memory") == "image":
+        sides["decoder_memory"] = "fused"  # as BLIP does: a decoder that sees the image alone never hears the question
     changes = {
         "model": {**base.model.model_dump(), **sides},
+        "text": {**base.text.model_dump(), "max_len": min(base.text.max_len, settings.text.positions)},
         "loss": {"lambda": tuple(float(name in settings.losses) for name in ("itc", "itm", "lm"))},
         "itc": {
             "alpha": comparing.alpha,

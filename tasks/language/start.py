@@ -10,10 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from adapters.weights import text_file, weight_file, weights_root_of
+from foundation.cache import cached_file_hash
 from foundation.errors import MissingError
+from foundation.hashing import hash_value
 from klip.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from adapters.card import ModelCard
     from adapters.interface import LoadedModel
     from klip.model.klip import KLIP
     from klip.settings import ModelSettings
@@ -21,6 +25,20 @@ if TYPE_CHECKING:
 
 BERT = "bert-base-uncased"
 """Folder under the weights root: `vocab.txt` and `model.safetensors` or `pytorch_model.bin`, as published."""
+
+
+_BERT_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+RANDOM = "at random"
+LACKING = "at random, the model has none of its own"
+
+
+class TextOrigin(NamedTuple):
+    """Where the text side of a cell starts, found out before anything is loaded."""
+
+    name: str
+    """For records and tables; empty where a model has no use for a text side."""
+    digest: str
+    """For the key of the cell: the hash of the files, or a word where there are none."""
 
 
 class TextStart(NamedTuple):
@@ -51,20 +69,60 @@ def text_start(loaded: LoadedModel, settings: LanguageSettings, texts: Callable[
     return TextStart(vocabulary, None, lambda _: None, f"{lacking}text side at random")
 
 
+def text_origin(card: ModelCard, settings: LanguageSettings, weights_root: Path | None) -> TextOrigin:
+    """Where the text side of a cell will start, and the hash of it. Never imports torch.
+
+    Args:
+        card: The model whose encoder is compared.
+        settings: Say which start.
+        weights_root: Where published weights lie; None: the default place.
+
+    Raises:
+        MissingError: What the settings or the card name is not here.
+    """
+    if card.architecture is not None and card.architecture.kind == "features":
+        return TextOrigin("", "none")  # answered from neighbours: nothing is read or written
+    if settings.init_text == "bert":
+        files = _bert_files(bert_folder(weights_root_of(weights_root)))
+        return TextOrigin(f"from {BERT}", hash_value({file.name: cached_file_hash(file) for file in files}))
+    if settings.init_text == "model" and card.text is not None:
+        own = text_file(card, weights_root)
+        if own is None:
+            main = weight_file(card, weights_root)
+            raise MissingError(
+                f"the text side of {card.id} is not beside its weights",
+                where=str(main.with_name(card.text.filename)) if main is not None else card.text.filename,
+                way_out="write it there with `klip export text`, or set init_text to random",
+            )
+        return TextOrigin("the model's own", cached_file_hash(own))
+    return TextOrigin(LACKING if settings.init_text == "model" else RANDOM, "random")
+
+
+def text_start_name(card: ModelCard, settings: LanguageSettings, weights_root: Path | None) -> str:
+    """What a record says of the start of the text side; empty where a model has no use for one."""
+    return text_origin(card, settings, weights_root).name
+
+
 def bert_folder(weights_root: Path) -> Path:
-    """Where BERT lies; an error that says how to get it where it does not."""
+    """Where BERT lies, whole; an error that says how to get it where it does not."""
     folder = weights_root / BERT
-    if not (folder / "vocab.txt").is_file():
+    if len(_bert_files(folder)) < 2:
         raise MissingError(
             "the text side starts from BERT, which is not here",
             where=str(folder),
-            way_out=f"put vocab.txt and model.safetensors of {BERT} there, or set init_text to random or model",
+            way_out=f"put vocab.txt and model.safetensors of {BERT} there (huggingface.co/google-bert/{BERT}), or set "
+            "init_text to random or model, e.g. --set retrieval.init_text=random",
         )
     return folder
 
 
+def _bert_files(folder: Path) -> list[Path]:
+    """Vocabulary and weights, as far as they are there."""
+    weights = [folder / name for name in _BERT_WEIGHTS if (folder / name).is_file()]
+    return [path for path in (folder / "vocab.txt", *weights[:1]) if path.is_file()]
+
+
 def _bert(loaded: LoadedModel) -> TextStart:
-    from adapters.weights import weights_root_of
     from klip.model.bert_weights import load_bert_file
 
     folder = bert_folder(weights_root_of(loaded.weights_root))

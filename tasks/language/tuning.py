@@ -83,7 +83,8 @@ class LanguageTuning(FineTuning[LanguageNetwork, LanguageSettings, Batch]):
 
     def placed(self, batch: Batch) -> Batch:
         """The images on the device; the rest follows when it is used."""
-        return batch._replace(images=batch.images.to(self.device))
+        images = batch.images.to(self.device)  # `_replace` would count items where it means fields
+        return Batch(images, batch.image_id, batch.texts, batch.alpha, batch.seed)
 
     def loss(self, micro: Batch) -> Tensor:
         """The weighted losses of Table 5."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +22,12 @@ from foundation.errors import CheckError
 from foundation.seeds import derive_seed
 from results.record import Metric
 from results.statistics import bootstrap
-from tasks.metrics.java_scorers import Java, meteor, ptb_tokens, spice
+from tasks.metrics.java_scorers import Java, Meteor, corenlp_jars, ptb_tokens, spice
 
 FALLBACK = "tokenizer=fallback"
 NO_JAVA = "needs a Java runtime, which is not there"
 NO_CORENLP = "needs the jars of Stanford CoreNLP 3.6.0, which are not given"
+_METRICS = ("bleu_4", "meteor", "cider", "spice")
 _GRAMS = 4  # section 11.4: BLEU-4, and CIDEr of n = 1..4
 _TINY, _SMALL = 1e-15, 1e-9  # what the library adds above and below a fraction, to divide nothing by nothing
 _WORD = re.compile(r"\w+(?:[-/'.]\w+)*")
@@ -78,30 +80,63 @@ def score(
         spice_memory: heap for SPICE, as Java writes it.
         intervals: resample images for the intervals.
     """
-    _check(hypotheses, references)
-    tokens = _tokenised(hypotheses, references, java)
-    count = len(tokens.images)
+    sets = {"": hypotheses}
+    (scores,) = score_sets(
+        sets, references, java=java, corenlp_dir=corenlp_dir, spice_memory=spice_memory, intervals=intervals
+    ).values()
+    return scores
+
+
+def score_sets(
+    sets: Mapping[str, Sequence[Hypothesis]],
+    references: Mapping[str, Sequence[str]],
+    *,
+    java: Java | None = None,
+    corenlp_dir: Path | None = None,
+    spice_memory: str = "8G",
+    intervals: bool | Collection[str] = True,
+) -> dict[str, CaptionScores]:
+    """`score` of several sets of captions of the same images: every Java program starts once for all of them.
+
+    Args:
+        sets: by name.
+        references: as for `score`.
+        java: as for `score`.
+        corenlp_dir: as for `score`.
+        spice_memory: as for `score`.
+        intervals: the sets that are given intervals; True: all.
+    """
+    for hypotheses in sets.values():
+        _check(hypotheses, references)
     variant = "" if java else FALLBACK
-    if not count:
+    if not references:
         nothing = Metric(value=None, reason="no test images", variant=variant)
-        return CaptionScores(dict.fromkeys(("bleu_4", "meteor", "cider", "spice"), nothing))
-    empty = sum(not text for text in tokens.hypotheses)
-    warnings = [f"{empty} of {count} captions are empty"] if empty else []
-    metrics = {"bleu_4": _bleu(tokens, variant, intervals)}
-    metrics["meteor"] = (
-        Metric(value=100.0 * meteor(java, tokens.hypotheses, tokens.references), n=count)
-        if java
-        else Metric(value=None, reason=NO_JAVA)
-    )
-    metrics["cider"], by_image = _cider(tokens, variant, intervals)
+        return {name: CaptionScores(dict.fromkeys(_METRICS, nothing)) for name in sets}
     if java and corenlp_dir:
-        found = spice(java, tokens.hypotheses, tokens.references, corenlp_dir=corenlp_dir, memory=spice_memory)
-        left_out = f"{found.left_out} of {count} images have no score" if found.left_out else ""
-        value = None if found.mean is None else 100.0 * found.mean
-        metrics["spice"] = Metric(value=value, n=count - found.left_out, reason=left_out)
-    else:
-        metrics["spice"] = Metric(value=None, reason=NO_CORENLP if java else NO_JAVA)
-    return CaptionScores(metrics, by_image, "ptb" if java else "fallback", tuple(warnings))
+        corenlp_jars(corenlp_dir)  # before the others work for seconds
+    with ExitStack() as closing:
+        # METEOR reads its tables while the others compute.
+        meteor = closing.enter_context(Meteor(java)) if java else None
+        tokens = _tokenised(sets, references, java)
+        metrics: dict[str, dict[str, Metric]] = {name: {} for name in sets}
+        by_image = {}
+        for name, own in tokens.items():
+            resampled = intervals if isinstance(intervals, bool) else name in intervals
+            metrics[name]["bleu_4"] = _bleu(own, variant, resampled)
+            metrics[name]["cider"], by_image[name] = _cider(own, variant, resampled)
+        spices = _spice(tokens, java, corenlp_dir, spice_memory)
+        for name, own in tokens.items():
+            metrics[name]["meteor"] = _meteor(own, meteor)
+            metrics[name]["spice"] = spices[name]
+    return {
+        name: CaptionScores(
+            {metric: metrics[name][metric] for metric in _METRICS},
+            by_image[name],
+            "ptb" if java else "fallback",
+            _warnings(own),
+        )
+        for name, own in tokens.items()
+    }
 
 
 def cleaned(text: str) -> str:
@@ -114,16 +149,49 @@ def fallback_tokens(text: str) -> str:
     return " ".join(_WORD.findall(text.lower()))
 
 
-def _tokenised(hypotheses: Sequence[Hypothesis], references: Mapping[str, Sequence[str]], java: Java | None) -> _Tokens:
-    said = {hypothesis.image_id: hypothesis.text for hypothesis in hypotheses}
+def _tokenised(
+    sets: Mapping[str, Sequence[Hypothesis]], references: Mapping[str, Sequence[str]], java: Java | None
+) -> dict[str, _Tokens]:
+    """The texts of all sets in one go; references once."""
     images = sorted(references)
-    texts = [cleaned(text) for image in images for text in (said[image], *references[image])]
+    said = {name: {hypothesis.image_id: hypothesis.text for hypothesis in own} for name, own in sets.items()}
+    texts = [cleaned(text) for image in images for text in references[image]]
+    texts += [cleaned(own[image]) for own in said.values() for image in images]
     tokenised = iter(ptb_tokens(java, texts) if java else map(fallback_tokens, texts))
-    first, others = [], []
-    for image in images:
-        first.append(next(tokenised))
-        others.append([next(tokenised) for _ in references[image]])
-    return _Tokens(images, first, others)
+    right = [[next(tokenised) for _ in references[image]] for image in images]
+    return {name: _Tokens(images, [next(tokenised) for _ in images], right) for name in sets}
+
+
+def _meteor(tokens: _Tokens, process: Meteor | None) -> Metric:
+    if process is None:
+        return Metric(value=None, reason=NO_JAVA)
+    return Metric(value=100.0 * process.score(tokens.hypotheses, tokens.references), n=len(tokens.images))
+
+
+def _spice(
+    tokens: Mapping[str, _Tokens], java: Java | None, corenlp_dir: Path | None, memory: str
+) -> dict[str, Metric]:
+    if not java or not corenlp_dir:
+        return dict.fromkeys(tokens, Metric(value=None, reason=NO_CORENLP if java else NO_JAVA))
+    hypotheses = [text for own in tokens.values() for text in own.hypotheses]
+    references = [texts for own in tokens.values() for texts in own.references]
+    values = iter(spice(java, hypotheses, references, corenlp_dir=corenlp_dir, memory=memory))
+    metrics = {}
+    for name, own in tokens.items():
+        each = [next(values) for _ in own.images]
+        found = [value for value in each if value is not None]
+        lost = len(each) - len(found)
+        metrics[name] = Metric(
+            value=100.0 * math.fsum(found) / len(found) if found else None,
+            n=len(found),
+            reason=f"{lost} of {len(each)} images have no score" if lost else "",
+        )
+    return metrics
+
+
+def _warnings(tokens: _Tokens) -> tuple[str, ...]:
+    empty = sum(not text for text in tokens.hypotheses)
+    return (f"{empty} of {len(tokens.images)} captions are empty",) if empty else ()
 
 
 def _bleu(tokens: _Tokens, variant: str, intervals: bool) -> Metric:

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from foundation.errors import CellError, MissingError
 
@@ -74,48 +74,67 @@ def ptb_tokens(java: Java, texts: Sequence[str]) -> list[str]:
     return [next(tokenised) if text.strip() else "" for text in texts]
 
 
-def meteor(java: Java, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """METEOR 1.5 of tokenised texts, 0 to 1: from statistics over all of them, not a mean over sentences."""
-    command = [java.path, "-Dfile.encoding=UTF-8", "-Xmx2G", "-jar", "meteor-1.5.jar"]
-    arguments = ["-", "-", "-stdio", "-l", "en", "-norm"]
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
-            [*command, *arguments],
+class Meteor:
+    """METEOR 1.5 as one process for any number of sets of captions.
+
+    It reads tables for seconds when it starts, so start it before its texts are ready.
+    """
+
+    def __init__(self, java: Java) -> None:
+        command = [java.path, "-Dfile.encoding=UTF-8", "-Xmx2G", "-jar", "meteor-1.5.jar"]
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process is)
+        self._process = subprocess.Popen(
+            [*command, "-", "-", "-stdio", "-l", "en", "-norm"],
             cwd=_package() / "meteor",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=self._complaints,
             encoding="utf-8",
         )
+
+    def __enter__(self) -> Meteor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._complaints.close()
+
+    def score(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+        """Of tokenised texts, 0 to 1: from statistics over all of them, not a mean over sentences."""
         try:
-            assert process.stdin is not None and process.stdout is not None
-            statistics = []
-            for hypothesis, own in zip(hypotheses, references, strict=True):
-                _say(process.stdin, " ||| ".join(("SCORE", *own, hypothesis)))
-                statistics.append(_answer(process.stdout))
-            _say(process.stdin, " ||| ".join(("EVAL", *statistics)))
+            statistics = [
+                self._asked(" ||| ".join(("SCORE", *own, hypothesis)))
+                for hypothesis, own in zip(hypotheses, references, strict=True)
+            ]
+            self._say(" ||| ".join(("EVAL", *statistics)))
             for _ in statistics:
-                _answer(process.stdout)  # one score per sentence
-            return float(_answer(process.stdout))
+                self._answer()  # one score per sentence
+            return float(self._answer())
         except (OSError, ValueError) as error:
-            complaints.seek(0)
+            self._complaints.seek(0)
             raise CellError(
                 "METEOR stopped before its end",
-                where=_last_line(complaints.read()),
+                where=_last_line(self._complaints.read()),
                 way_out="look at the Java runtime, or score without Java",
             ) from error
-        finally:
-            process.kill()
-            process.communicate()
 
+    def _asked(self, line: str) -> str:
+        self._say(line)
+        return self._answer()
 
-class Spice(NamedTuple):
-    """SPICE over a set of images."""
+    def _say(self, line: str) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None
+        pipe.write(f"{line}\n")
+        pipe.flush()
 
-    mean: float | None
-    """0 to 1; None if no image has a score."""
-    left_out: int
-    """Images whose score is not a number."""
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise ValueError("the program has ended")
+        return line.strip()
 
 
 def spice(
@@ -125,8 +144,8 @@ def spice(
     *,
     corenlp_dir: Path,
     memory: str = "8G",
-) -> Spice:
-    """SPICE 1.0 of tokenised texts.
+) -> list[float | None]:
+    """SPICE 1.0 of each image, 0 to 1, from tokenised texts; None where the score is not a number.
 
     Args:
         java: the runtime; on 9 and newer the packages that SPICE reaches into are opened to it.
@@ -135,14 +154,7 @@ def spice(
         corenlp_dir: the folder that holds `CORENLP_JARS`.
         memory: heap of the program, as Java writes it.
     """
-    jars = [corenlp_dir / name for name in CORENLP_JARS]
-    missing = [jar.name for jar in jars if not jar.is_file()]
-    if missing:
-        raise MissingError(
-            f"SPICE needs {' and '.join(missing)}",
-            where=str(corenlp_dir),
-            way_out="put the jars of Stanford CoreNLP 3.6.0 there, or score without SPICE",
-        )
+    jars = corenlp_jars(corenlp_dir)
     folder = _package() / "spice"
     path = [folder / "spice-1.0.jar", *jars, *sorted((folder / "lib").glob("*.jar"))]
     opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in _OPENED] if java.major >= 9 else []
@@ -163,9 +175,26 @@ def spice(
                 way_out="use Java 8 or 11, give it more memory, or score without SPICE",
             )
         found = [item["scores"]["All"]["f"] for item in json.loads(answered.read_text(encoding="utf-8"))]
-    values = [float(value) for value in found if isinstance(value, int | float) and math.isfinite(value)]
-    left_out = len(rows) - len(values)
-    return Spice(math.fsum(values) / len(values) if values else None, left_out)
+    if len(found) != len(rows):
+        raise CellError(
+            f"SPICE gave {len(found)} scores for {len(rows)} captions",
+            where=_last_line(done.stderr),
+            way_out="use Java 8 or 11, or score without SPICE",
+        )
+    return [float(value) if isinstance(value, int | float) and math.isfinite(value) else None for value in found]
+
+
+def corenlp_jars(folder: Path) -> list[Path]:
+    """The two jars that SPICE needs; an error that names what is missing."""
+    jars = [folder / name for name in CORENLP_JARS]
+    missing = [jar.name for jar in jars if not jar.is_file()]
+    if missing:
+        raise MissingError(
+            f"SPICE needs {' and '.join(missing)}",
+            where=str(folder),
+            way_out="put the jars of Stanford CoreNLP 3.6.0 there, or score without SPICE",
+        )
+    return jars
 
 
 def _package() -> Path:
@@ -173,18 +202,6 @@ def _package() -> Path:
     if found is None or not found.submodule_search_locations:
         raise MissingError("pycocoevalcap is not installed", way_out="install the package's dependencies again")
     return Path(next(iter(found.submodule_search_locations)))
-
-
-def _say(pipe: IO[str], line: str) -> None:
-    pipe.write(f"{line}\n")
-    pipe.flush()
-
-
-def _answer(pipe: IO[str]) -> str:
-    line = pipe.readline()
-    if not line:
-        raise ValueError("the program has ended")
-    return line.strip()
 
 
 def _last_line(output: bytes) -> str:

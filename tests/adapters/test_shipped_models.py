@@ -106,10 +106,14 @@ def test_an_id_that_is_taken_is_refused(zoo: Path) -> None:
 def test_every_card_of_the_zoo_has_its_file_and_says_how_it_was_made() -> None:
     # Of what is really shipped; a card without its file, or a file without its card, is a broken release.
     cards = {path.stem for path in shipped.zoo_card_files()}
-    assert cards == {path.stem for path in shipped.ZOO.glob("*.safetensors")}
+    sides = {card.text.filename for name in cards if (card := catalog()[name]).text is not None}
+    files = {path.name for path in shipped.ZOO.glob("*.safetensors")}
+    assert files == {f"{name}.safetensors" for name in cards} | sides
     for name in cards:
         made = shipped.how_made(name)
         assert {"command", "seed", "data", "code", "seconds", "machine"} <= made.keys(), name
         state = weight_state(catalog()[name], None)
         assert state.state == "ready" and hash_file(Path(str(state.path))) == catalog()[name].weights.sha256
+        text = catalog()[name].text
+        assert text is None or hash_file(shipped.ZOO / text.filename) == text.sha256
     assert sum(path.stat().st_size for path in shipped.ZOO.glob("*.safetensors")) <= 20e6

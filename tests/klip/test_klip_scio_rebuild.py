@@ -404,6 +404,12 @@ def test_a_reconstruction_killed_anywhere_and_resumed_publishes_the_same_bytes(
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
+def test_under_half_precision_segments_are_rebuilt_too(world: World, model: KLIP, tmp_path: Path) -> None:
+    settings = settings_of().model_copy(update={"precision": "bf16"})
+    done = rebuilt(world, model, tmp_path, settings)
+    assert done.summary["gaps"] > 0 and done.version == 1
+
+
 def test_without_reconstruction_the_noise_is_dropped(world: World, model: KLIP, tmp_path: Path) -> None:
     settings = settings_of(reconstruct=False)
     noise = screened(world, model, tmp_path, settings).noise

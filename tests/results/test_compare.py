@@ -136,7 +136,7 @@ def test_seeds_are_averaged_and_their_intervals_joined(make_record: MakeRecord) 
 
 def test_whole_numbers_of_table_7_get_their_wider_margin(make_record: MakeRecord) -> None:
     row = TableRow("klip", "FUSAR-KLIP", "ViT-Base", "fusar_klip")
-    record = make_record("klip", "vqa", "vqa_target_count", values={"accuracy": 98.70}, half=None)
+    record = make_record("klip", "vqa_target_count", "vqa_targets", values={"accuracy": 98.70}, half=None)
     found = [c for c in compare([record], [row], tables=[6, 7]) if c.verdict != "not_run"]
     assert [(c.table, str(c.reported), c.difference, c.verdict) for c in found] == [
         (6, "98.70", 0.0, "reproduced"),

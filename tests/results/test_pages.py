@@ -270,15 +270,15 @@ def test_a_metric_without_value_and_a_task_without_pictures_make_a_page(
 ) -> None:
     record = make_record(
         "m",
-        "caption",
-        "caption",
+        "speech",
+        "speech",
         metrics={"cider": Metric(value=None, reason="no Java"), "bleu_4": Metric(value=31.0, n=9)},
     )
     source = world.cell(record, "classification", CLASSES)
     source = CellSource(record.model_copy(update={"truth": source.record.truth}), source.row, source.answers)
-    empty = DatasetSource("caption-d-s", "b" * 64, lambda: {"classes": [], "test": []}, lambda _: None, "not here")
+    empty = DatasetSource("speech-d-s", "b" * 64, lambda: {"classes": [], "test": []}, lambda _: None, "not here")
     made = build_table(6, [source.row], [source.record])
-    drawn = write_site(Site(tmp_path, "table6-mini", made, [source], {"caption-d-s": empty}))
+    drawn = write_site(Site(tmp_path, "table6-mini", made, [source], {"speech-d-s": empty}))
     text = (tmp_path / source.folder / "index.html").read_text()
     assert drawn.problems == () and "no Java" in text and "31.00" in text
 

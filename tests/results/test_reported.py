@@ -238,11 +238,10 @@ def test_columns_name_task_data_set_and_metric() -> None:
     assert (first.task_id, first.dataset_id, first.metric_id) == ("classification", "fusar_air", "top1")
     assert first.paper_header == "Target Classification / FUSAR-AIR / Top1" and first.unit == "percent"
     count = columns(7)[0]
-    assert (count.column, count.dataset_id, count.unit) == (
-        "vqa_target_count",
-        "vqa_target_count",
-        "percent (whole number)",
-    )
+    assert (count.column, count.task_id, count.dataset_id) == ("vqa_target_count", "vqa_target_count", "vqa_targets")
+    assert count.unit == "percent (whole number)"
+    land = columns(8)[-1]
+    assert (land.task_id, land.dataset_id, land.unit) == ("vqa_reg_land", "vqa_landform", "percent")
     for table in (4, 6):
         names = [column.column for column in columns(table)]
         assert names == [name for name in reported_table(table)[0] if name not in ("model", "backbone")]

@@ -214,7 +214,7 @@ def corenlp(tmp_path: Path) -> Path:
     return folder
 
 
-def test_spice_is_the_mean_over_images_with_a_score(tmp_path: Path, corenlp: Path) -> None:
+def test_spice_is_none_where_it_is_no_number(tmp_path: Path, corenlp: Path) -> None:
     java = stand_in(
         tmp_path,
         f"""open({str(tmp_path / "called.json")!r}, "w").write(json.dumps(argv))
@@ -224,7 +224,7 @@ found = [{{"image_id": r["image_id"], "scores": {{"All": {{"f": v}}}}}} for r, v
 json.dump(found, open(argv[argv.index("-out") + 1], "w"))""",
     )
     found = spice(java, ["x", "", "z"], [["x"], ["y"], ["z"]], corenlp_dir=corenlp, memory="2G")
-    assert found == (0.375, 1)
+    assert found == [0.5, None, 0.25]
     called = json.loads((tmp_path / "called.json").read_text(encoding="utf-8"))
     assert "-Xmx2G" in called and any(argument.startswith("--add-opens=") for argument in called)
     assert all(name in called[called.index("-cp") + 1] for name in CORENLP_JARS)

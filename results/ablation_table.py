@@ -1,0 +1,119 @@
+"""Table 8: one model pre-trained on the same images with other texts, and what its answers to questions are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import NamedTuple
+
+from results.record import Failure, Record
+from results.reported import Column, reported_table
+from results.rows import TableRow, rounded
+from results.tables import Table, TableCell, fill_table
+
+NUMBER = 8
+_TWO_SIDED_95 = 1.959963984540054
+_ERRORS = 2.0
+"""How many standard errors an order may be missed by (section 14.5)."""
+
+
+class AblationRow(NamedTuple):
+    """One row."""
+
+    model: str
+    """Model id, as in the records."""
+    name: str
+    """Printed name."""
+    printed: tuple[str, str, str] | None = None
+    """The row of the paper's table: texts of pre-training, whether screened, whether rebuilt. None: it has none."""
+
+
+class Order(NamedTuple):
+    """Rows that are expected to come out from the best to the worst."""
+
+    models: tuple[str, ...]
+    about: str
+
+
+def ablation_table(
+    rows: Sequence[AblationRow],
+    records: Sequence[Record],
+    *,
+    failures: Sequence[Failure] = (),
+    orders: Sequence[Order] = (),
+    remarks: Sequence[str] = (),
+) -> Table:
+    """Table 8 from records; the paper's numbers stand beside the rows that it has.
+
+    Args:
+        rows: in their order.
+        records: of the models of these rows; the settings, data and code of a column must be the same.
+        failures: why cells have no record.
+        orders: what is expected of the rows; the remarks say where it came out so.
+        remarks: how the models were made.
+    """
+    names = [row.model for row in rows]
+    groups = {record.cell.model: record.model.backbone for record in records}
+    group = next((groups[name] for name in names if name in groups), "mini")
+    shown = [TableRow(row.model, row.name, groups.get(row.model, group)) for row in rows]
+    places = {row.model: row.printed for row in rows}
+    table = fill_table(
+        NUMBER,
+        shown,
+        [record for record in records if record.cell.model in names],
+        names=names,
+        failures=failures,
+        printed=lambda row, column: _printed(places.get(row.model), column),
+    )
+    told = [*remarks, *_means(table), *(text for order in orders for text in _came_out(table, order))]
+    return table._replace(remarks=(*told, *table.remarks))
+
+
+def _printed(place: tuple[str, str, str] | None, column: Column) -> Decimal | None:
+    if place is None:
+        return None
+    for row in reported_table(NUMBER):
+        if (row["pretrain_dataset"], row["screen_filter"], row["refine"]) == place:
+            return Decimal(row[column.column])
+    return None
+
+
+def _means(table: Table) -> list[str]:
+    """The unweighted mean of all columns (section 11.5), of rows that have them all."""
+    found = []
+    for line in table.lines:
+        values = [cell.value for cell in line.cells if cell.value is not None]
+        if len(values) == len(table.columns):
+            found.append(f"{line.row.name} {rounded(math.fsum(values) / len(values))}")
+    return [f"Mean of the six tasks: {', '.join(found)}."] if found else []
+
+
+def _came_out(table: Table, order: Order) -> list[str]:
+    lines = {line.row.model: line for line in table.lines}
+    names = [lines[model].row.name for model in order.models]
+    held, asked = [], []
+    for place, column in enumerate(table.columns):
+        cells = [lines[model].cells[place] for model in order.models]
+        if all(cell.value is not None for cell in cells):
+            asked.append(column.headers[-1])
+            if all(_not_below(one, other) for one, other in pairwise(cells)):
+                held.append(column.headers[-1])
+    if not asked:
+        return []
+    where = ", ".join(held) or "none"
+    return [f"{order.about} ({' >= '.join(names)}, within two standard errors): {where} of {', '.join(asked)}."]
+
+
+def _not_below(one: TableCell, other: TableCell) -> bool:
+    assert one.value is not None and other.value is not None
+    error = math.hypot(_standard_error(one), _standard_error(other))
+    return one.value >= other.value - _ERRORS * error
+
+
+def _standard_error(cell: TableCell) -> float:
+    """From the 95 % interval over the test items, which over several seeds is the hull of theirs."""
+    if cell.low is None or cell.high is None:
+        return 0.0
+    return (cell.high - cell.low) / (2 * _TWO_SIDED_95)
