@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from adapters.weights import default_weights_root
+from adapters.weights import default_weights_root, weights_root_of
 from foundation.cache import VARIABLE, cache_root
 from foundation.errors import BenchError
 from foundation.files import require_writable
@@ -41,6 +42,9 @@ def examine(out: Path, data_root: Path | None, weights_root: Path | None) -> lis
         lambda: _disk(out),
         lambda: _root("data root", data_root, "without it the synthetic world is used"),
         lambda: _root("weights root", weights_root, f"default: {default_weights_root()}"),
+        lambda: _bert(weights_root),
+        _java,
+        _corenlp,
         _catalogue,
     ]
     return [check() for check in checks]
@@ -102,6 +106,42 @@ def _root(name: str, folder: Path | None, otherwise: str) -> Finding:
     if not folder.is_dir():
         return Finding(name, "problem", f"{folder} is not a folder", "correct the path")
     return Finding(name, "ok", f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir())[:12]) or 'empty'}")
+
+
+def _bert(weights_root: Path | None) -> Finding:
+
+    from tasks.language.start import BERT, bert_folder
+
+    try:
+        folder = bert_folder(weights_root_of(weights_root))
+    except BenchError as error:
+        return Finding("bert", "note", f"{BERT} is not here; language tasks of profile paper need it", error.way_out)
+    return Finding("bert", "ok", str(folder))
+
+
+def _java() -> Finding:
+    from tasks.metrics.java_scorers import find_java
+
+    java = find_java()
+    if java is None:
+        text = "not here: captions are scored without METEOR, their BLEU and CIDEr are marked"
+        return Finding("java", "note", text, "install a Java runtime (8 or newer)")
+    return Finding("java", "ok", f"version {java.major} at {java.path}")
+
+
+def _corenlp() -> Finding:
+    from tasks.caption.score import CORENLP
+    from tasks.metrics.java_scorers import corenlp_jars
+
+    folder = os.environ.get(CORENLP)
+    if not folder:
+        hint = f"name the folder with the jars of Stanford CoreNLP 3.6.0 in {CORENLP}"
+        return Finding("corenlp", "note", "not given: captions are scored without SPICE", hint)
+    try:
+        corenlp_jars(Path(folder))
+    except BenchError as error:
+        return Finding("corenlp", "problem", f"{CORENLP} is {folder}: {error.what}", error.way_out)
+    return Finding("corenlp", "ok", folder)
 
 
 def _catalogue() -> Finding:

@@ -59,19 +59,21 @@ TRAINING_SOURCES = (
 """Sources that every task trains with."""
 
 LANGUAGE_SOURCES = (
-    "klip/generate.py",
     "klip/losses/*.py",
     "klip/model/*.py",
+    "klip/settings.py",
     "klip/text_file.py",
     "klip/tokens/*.py",
     "tasks/baselines/features.py",
-    "tasks/baselines/majority.py",
-    "tasks/baselines/neighbours.py",
-    "tasks/builders/*.py",
+    "tasks/builders/captions.py",
+    "tasks/builders/geometry.py",
     "tasks/datasets/composed.py",
-    "tasks/language/*.py",
+    *(f"tasks/language/{name}.py" for name in ("images", "network", "start", "targets", "tokens", "tuning")),
 )
 """Sources that retrieval, captioning and questions share."""
+
+CAPTION_SOURCES = ("tasks/baselines/neighbours.py", "tasks/language/texts.py")
+"""Sources that retrieval and captioning share besides."""
 
 QUESTIONS = tuple(task for task in TASKS if task.startswith("vqa_"))
 
@@ -102,9 +104,31 @@ TASK_SOURCES: dict[str, tuple[str, ...]] = {
             for name in ("data", "fit", "loss", "mask_text", "network", "predict", "tiling")
         ),
     ),
-    "retrieval": (*LANGUAGE_SOURCES, "tasks/retrieval/data.py", "tasks/retrieval/fit.py"),
-    "caption": (*LANGUAGE_SOURCES, "tasks/caption/data.py", "tasks/caption/fit.py"),
-    **dict.fromkeys(QUESTIONS, (*LANGUAGE_SOURCES, "tasks/vqa/data.py", "tasks/vqa/fit.py", "tasks/vqa/answering.py")),
+    "retrieval": (
+        *LANGUAGE_SOURCES,
+        *CAPTION_SOURCES,
+        *(f"tasks/retrieval/{name}.py" for name in ("data", "fit", "ranking")),
+    ),
+    "caption": (
+        *LANGUAGE_SOURCES,
+        *CAPTION_SOURCES,
+        "klip/generate.py",
+        "tasks/baselines/majority.py",
+        "tasks/caption/data.py",
+        "tasks/caption/fit.py",
+    ),
+    **dict.fromkeys(
+        QUESTIONS,
+        (
+            *LANGUAGE_SOURCES,
+            "klip/generate.py",
+            "tasks/baselines/majority.py",
+            "tasks/builders/landform.py",
+            "tasks/builders/questions.py",
+            "tasks/datasets/masks.py",
+            *(f"tasks/vqa/{name}.py" for name in ("answering", "asking", "blind", "data", "fit")),
+        ),
+    ),
 }
 """Sources that only one task's predictions hang on. Which images are in which part is keyed by the split's hash."""
 
@@ -131,14 +155,14 @@ SCORING_SOURCES: dict[str, tuple[str, ...]] = {
         "results/statistics.py",
     ),
     "retrieval": (
+        "tasks/answer_rows.py",
         "tasks/metrics/retrieval.py",
         "tasks/retrieval/score.py",
         "tasks/scoring.py",
         "results/statistics.py",
     ),
     "caption": (
-        "tasks/baselines/majority.py",
-        "tasks/builders/captions.py",
+        "tasks/answer_rows.py",
         "tasks/caption/score.py",
         "tasks/metrics/captions.py",
         "tasks/metrics/java_scorers.py",
@@ -148,15 +172,18 @@ SCORING_SOURCES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         QUESTIONS,
         (
-            "tasks/baselines/majority.py",
+            "tasks/answer_rows.py",
             "tasks/metrics/answers.py",
-            "tasks/vqa/score.py",
             "tasks/scoring.py",
+            "tasks/vqa/score.py",
             "results/statistics.py",
         ),
     ),
 }
-"""Sources that turn predictions into metrics: when they change, stored predictions are scored again."""
+"""Sources that turn predictions into metrics: when they change, stored predictions are scored again.
+
+What predictions or truth files hang on as well is not among them.
+"""
 
 
 OTHER_SOURCES: dict[str, tuple[str, ...]] = {"own": (), "openmmlab": ("tasks/openmmlab/*.py",)}

@@ -1,4 +1,4 @@
-"""A tiny fine-tuning on every task that is built: the last part of the check of a model.
+"""A tiny fine-tuning of every kind: the last part of the check of a model.
 
 The conformance suite of the adapters knows no task; what a task does with an encoder is tried here, by the code that
 runs the real cells, on a few tiny images that anything which sees can learn.
@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapters.conformance.report import NotApplicable, Unmet
+from adapters.conformance.report import Unmet
 from harness.cell import fitting_size
 from harness.trial_data import tiny_chips, tiny_scenes, tiny_tiles
-from tasks.catalog import TASKS
+from tasks.catalog import COMPOSED
 
 if TYPE_CHECKING:
     from adapters.card import ModelCard
+    from tasks.datasets.records import DatasetIndex
 
 EPOCHS = 6
 QUICK_EPOCHS = 2
 BATCH = 8
+_SHIPS = "fusar_ship_sense"
 LEAST_FALL = 0.01
 """Share by which the loss must fall; a head on features that say nothing stays within a thousandth."""
 
@@ -46,7 +48,6 @@ class TinyTask:
     def __call__(self, trial: Trial) -> str:
         """What was seen; raises `Unmet` where something is wrong."""
         from adapters.load import load
-        from tasks.datasets import DataSource, read_index
         from tasks.protocol import task_settings
         from tasks.registry import get_task
 
@@ -60,7 +61,7 @@ class TinyTask:
         settings = settings.model_copy(update={"training": settings.training.model_copy(update=update)})
         settings = settings.resized(fitting_size(settings.input_size, patch))
         loaded = load(trial.card, image_size=settings.input_size, seed=0, weights_root=trial.weights_root)
-        data = task.build(read_index(DataSource(self.dataset, self.root())), settings)
+        data = task.build(self._index(), settings)
         outcome = task.fit_and_predict(loaded, data, settings, seed=0)
         answers = len(outcome.predictions)
         unanswered = sum(not all(map(_is_finite, _numbers(row))) for row in outcome.predictions)
@@ -84,28 +85,28 @@ class TinyTask:
             f"loss from {first:.3f} to {last:.3f} in {epochs} epochs at {settings.input_size} x {settings.input_size}"
         )
 
+    def _index(self) -> DatasetIndex:
+        from tasks.datasets import DataSource, read_index
+        from tasks.datasets.composed import Part, compose
+
+        root = self.root()
+        if self.dataset not in COMPOSED:
+            return read_index(DataSource(self.dataset, root))
+        return compose(self.dataset, root.parent, [Part(DataSource(_SHIPS, root))])
+
 
 TRIALS: dict[str, Callable[[Trial], str]] = {
     tiny.task: tiny
     for tiny in (
         TinyTask("classification", "sar_acd", tiny_chips),
-        TinyTask("detection", "fusar_ship_sense", tiny_scenes),
+        TinyTask("detection", _SHIPS, tiny_scenes),
         TinyTask("segmentation", "fusar_map", tiny_tiles),
+        TinyTask("retrieval", "rs_captions", tiny_scenes),
+        TinyTask("caption", "rs_captions", tiny_scenes),
+        TinyTask("vqa_target_count", "vqa_targets", tiny_scenes),
     )
 }
-"""Task -> its trial. One line per task that is built."""
-
-
-def try_task(task: str) -> Callable[[Trial], str]:
-    """The trial of a task; where there is none, it says so."""
-    if task in TRIALS:
-        return TRIALS[task]
-
-    def none_yet(trial: Trial) -> str:  # noqa: ARG001 (the form of every trial)
-        raise NotApplicable(f"no trial for {TASKS[task].title} yet")
-
-    none_yet.__doc__ = f"{TASKS[task].title} trains"
-    return none_yet
+"""Task -> its trial. One for each way of learning: all questions are learnt in the same way."""
 
 
 def _numbers(value: Any) -> Iterator[Any]:

@@ -68,16 +68,16 @@ def _ready(cards: Sequence[ModelCard], weights_root: Path | None) -> list[ModelC
 def _check_one(card: ModelCard, weights_root: Path | None, *, quick: bool, quiet: bool) -> Report:
     from adapters.conformance import check_model
     from adapters.conformance.suite import Check, run_check
-    from harness.model_trials import Trial, try_task
+    from harness.model_trials import TRIALS, Trial
 
     # Without a terminal every check would be a line of its own, right before the report says the same.
     with show_progress(quiet=quiet or not sys.stderr.isatty()) as progress:
         report = check_model(card, weights_root=weights_root, quick=quick, progress=progress)
         if report.findings[0].state == "failed":
             return report
-        for task in (task for task, info in TASKS.items() if info.built):
+        for task, attempt in TRIALS.items():
             progress(0, 1, f"trial of {task}")
-            trial = Check(f"trial: {TASKS[task].title}", try_task(task))
+            trial = Check(f"trial: {TASKS[task].title}", attempt)
             report.findings.append(run_check(trial, Trial(card, weights_root, quick)))
         progress(1, 1)
     return report

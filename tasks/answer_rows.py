@@ -17,28 +17,47 @@ def answers_by_image(predictions: Sequence[object], asked: Collection[str], fiel
         asked: the test images.
         field: under which name a row holds its answer.
     """
-    answers: dict[str, Any] = {}
+    return {image: row[field] for image, row in rows_by_id(predictions, asked, "image_id", field).items()}
+
+
+def rows_by_id(predictions: Sequence[object], asked: Collection[str], key: str, field: str) -> dict[str, Any]:
+    """The row of each image, or of each of whatever `key` names; there must be exactly one for each.
+
+    Args:
+        predictions: the rows as they were stored.
+        asked: the ids of the test part.
+        key: under which name a row holds its id: "image_id".
+        field: what every row must hold besides.
+    """
+    thing = key.removesuffix("_id")
+    once = f"one line per test {thing}"
+    rows: dict[str, Any] = {}
     for number, row in enumerate(predictions):
         where = f"line {number + 1} of the predictions"
-        way_out = f'one line per test image: {{"image_id": ..., "{field}": ...}}'
-        if not isinstance(row, dict):
-            raise CheckError(f"a row is no object but {type(row).__name__}", where=where, way_out=way_out)
-        missing = [name for name in ("image_id", field) if name not in row]
-        if missing:
-            raise CheckError(f"a row lacks {' and '.join(missing)}", where=where, way_out=way_out)
-        image = row["image_id"]
-        if not isinstance(image, str):
-            raise CheckError(f"an image_id is no text but {type(image).__name__}", where=where, way_out=way_out)
-        if image in answers:
-            raise CheckError(f"an image is answered twice: {image}", where=where, way_out="one line per test image")
-        answers[image] = row[field]
-    odd = sorted(set(answers) ^ set(asked))
+        way_out = f'{once}: {{"{key}": ..., "{field}": ...}}'
+        name = object_with(row, (key, field), where, way_out)[key]
+        if not isinstance(name, str):
+            raise CheckError(f"the {key} is no text but {type(name).__name__}", where=where, way_out=way_out)
+        if name in rows:
+            raise CheckError(f"one {thing} is answered twice: {name}", where=where, way_out=once)
+        rows[name] = row
+    odd = sorted(set(rows) ^ set(asked))
     if odd:
         raise CheckError(
-            f"predictions and truth name different images, {len(odd)} in all, e.g. {odd[0]}",
-            way_out="predict exactly the test images of the truth file",
+            f"predictions and truth name different {thing}s, {len(odd)} in all, e.g. {odd[0]}",
+            way_out=f"predict exactly the test {thing}s of the truth file",
         )
-    return answers
+    return rows
+
+
+def object_with(row: object, fields: Sequence[str], where: str, way_out: str) -> dict[str, Any]:
+    """The row, if it is an object that has these fields."""
+    if not isinstance(row, dict):
+        raise CheckError(f"a row is no object but {type(row).__name__}", where=where, way_out=way_out)
+    missing = [name for name in fields if name not in row]
+    if missing:
+        raise CheckError(f"a row lacks {' and '.join(missing)}", where=where, way_out=way_out)
+    return row
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -34,15 +34,25 @@ class FineTuning(ABC, Generic[Model, Settings, Batch]):
     """A task as the training loop wants it."""
 
     def __init__(
-        self, model: Model, to_input: InputPath, settings: Settings, items: int, *, seed: int, device: torch.device
+        self,
+        model: Model,
+        to_input: InputPath,
+        settings: Settings,
+        items: int,
+        *,
+        seed: int,
+        device: torch.device,
+        per_epoch: int | None = None,
     ) -> None:
+        """Of `items` training items an epoch takes `per_epoch`, drawn anew, or all of them."""
         self.model = model
         self.to_input = to_input
         self.settings = settings
         self.items = items
+        self.per_epoch = items if per_epoch is None else min(items, per_epoch)
         self.seed = seed
         self.device = device
-        self.plan = accumulate(items, settings.training)
+        self.plan = accumulate(self.per_epoch, settings.training)
         # On a GPU the next steps are prepared meanwhile; on the CPU they would only compete.
         self.threads = 4 if device.type == "cuda" else 0
 
@@ -52,8 +62,8 @@ class FineTuning(ABC, Generic[Model, Settings, Batch]):
         return len(self.plan)
 
     def batches(self, epoch: int) -> Iterator[list[Batch]]:
-        """Every training item once, in an order and disturbed in ways that hang on seed and epoch alone."""
-        order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(self.items)
+        """Every training item of the epoch once, in an order and disturbed in ways that hang on seed and epoch alone."""
+        order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(self.items)[: self.per_epoch]
         for micros in lookahead(partial(self._prepared, epoch, order), self.plan, threads=self.threads):
             yield [self.placed(batch) for batch in micros]
 

@@ -18,14 +18,13 @@ from klip.generate import KlipWriter, Writing, forbidden_tokens, write
 from klip.model.klip import KLIP
 from klip.tokens.vocabulary import Vocabulary
 from tasks.baselines.neighbours import captions as captions_of_neighbours
-from tasks.caption.data import CaptionData
 from tasks.fine_tuning import Chosen, fine_tune, preparing
 from tasks.input_path import InputPath, input_path
 from tasks.language.images import Squares, squares
 from tasks.language.network import LanguageNetwork, language_network
 from tasks.language.start import text_start
-from tasks.language.texts import CaptionedImage
-from tasks.language.tokens import Pieces, encode, reading, share_cut, unread, writing
+from tasks.language.texts import CaptionedData, CaptionedImage, learnt_captions
+from tasks.language.tokens import Pieces, cut_remarks, encode, reading, unread, writing
 from tasks.language.tuning import LanguageTuning, Texts, text_hashes
 from tasks.protocol.settings import CaptionSettings
 from tasks.task import Outcome, Row, Twin
@@ -133,7 +132,7 @@ class Captioner:
 
 def fit_and_predict(
     loaded: LoadedModel,
-    data: CaptionData,
+    data: CaptionedData,
     settings: CaptionSettings,
     *,
     seed: int,
@@ -145,7 +144,7 @@ def fit_and_predict(
 ) -> Outcome:
     """Learns from the training part and writes one caption for every test image."""
     device = device or torch.device("cpu")
-    captions = _captions(data.train, twin, seed)
+    captions = learnt_captions(data, twin, seed)
     told = preparing(progress)
 
     def images_of(items: Sequence[CaptionedImage]) -> Squares:
@@ -209,13 +208,12 @@ def _described(
 
 def _cut(captions: Sequence[Sequence[str]], settings: CaptionSettings, vocabulary: Vocabulary) -> list[str]:
     room = settings.max_tokens - len(prompt_pieces(settings, vocabulary))
-    share = share_cut([text for own in captions for text in own], vocabulary, room)
-    return [f"{share:.1%} of the training captions are longer than max_tokens and are cut"] if share else []
+    return cut_remarks([text for own in captions for text in own], vocabulary, room, "training captions")
 
 
 def _control(
     loaded: LoadedModel,
-    data: CaptionData,
+    data: CaptionedData,
     images: Squares,
     captions: Sequence[Sequence[str]],
     test: Squares,
@@ -229,14 +227,6 @@ def _control(
     said = captions_of_neighbours(train, captions, extract(list(test))) if len(test) else []
     progress(2, 2, "predicted")
     return Outcome(_rows(data.test, said), [], 0, "fp32", 0.0, None, [])
-
-
-def _captions(items: Sequence[CaptionedImage], twin: Twin, seed: int) -> list[list[str]]:
-    captions = [item.texts for item in items]
-    if twin == "shuffled_labels":
-        order = np.random.default_rng(derive_seed("shuffled_labels", seed)).permutation(len(captions))
-        return [captions[index] for index in order]
-    return captions
 
 
 def _rows(items: Sequence[CaptionedImage], texts: Sequence[str]) -> list[Row]:

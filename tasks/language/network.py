@@ -106,7 +106,8 @@ def klip_settings(settings: LanguageSettings, start: TextStart, *, seed: int) ->
         "text_ffn": text.hidden,
         "positions": text.positions,
         "embed_dim": comparing.embedding,
-        "spread": "bert",
+        # What nothing fills starts as in pre-training: narrow models need a wide start where they look at images.
+        "spread": "bert" if settings.init_text == "bert" else "width",
     }
     if start.model is not None:
         sides |= {name: getattr(start.model, name) for name in (*sides, "fusion", "decoder_memory")}

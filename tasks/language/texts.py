@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from foundation.errors import CheckError
-from tasks.builders.captions import NOUNS, Caption, Target, captions
-from tasks.builders.geometry import Box, Size
-from tasks.datasets.composed import DOMAINS, part_of
+from foundation.seeds import derive_seed
+from tasks.builders.captions import Caption, captions
+from tasks.datasets.composed import part_of
+from tasks.datasets.division import divide
 from tasks.datasets.records import DatasetIndex, ImageEntry
+from tasks.language.targets import scene_of
+from tasks.parts import TaskParts, limited
+from tasks.protocol.settings import CaptionSettings, RetrievalSettings
 from tasks.splits import Split
+from tasks.task import Part, Twin
 
 
 class CaptionedImage(NamedTuple):
@@ -25,12 +34,48 @@ class CaptionedImage(NamedTuple):
         return [caption.text for caption in self.captions]
 
 
-def caption_items(index: DatasetIndex, images: Sequence[ImageEntry]) -> list[CaptionedImage]:
-    """The five captions of each image, from its boxes (section 6.2).
+@dataclass(frozen=True)
+class CaptionedData(TaskParts[CaptionedImage]):
+    """Images with their captions; the classes are the data sets that they come from."""
 
-    A box whose class is only the noun of its domain, "ship", has no type to tell.
-    """
-    return [CaptionedImage(image, tuple(_captions(index, image))) for image in images]
+    def counts(self, part: Part) -> tuple[int, ...]:
+        """Images per data set."""
+        found = Counter(part_of(item.image.image_id) for item in self.items(part))
+        return tuple(found[source] for source in self.classes)
+
+
+def captioned_data(
+    index: DatasetIndex,
+    settings: RetrievalSettings | CaptionSettings,
+    *,
+    ratio: tuple[int, int] = (4, 1),
+    limit: int | None = None,
+) -> CaptionedData:
+    """Divides the images as their sources are divided, takes as many as the settings say, and describes them."""
+    used, cut = limited(chosen_images(index, divide(index, ratio=ratio), settings.images), limit)
+    by_id = {image.image_id: image for image in index.images}
+    return CaptionedData(
+        index=index,
+        split=used,
+        classes=tuple(dict.fromkeys(part_of(image.image_id) for image in index.images)),
+        train=tuple(caption_items(index, [by_id[name] for name in used.train])),
+        test=tuple(caption_items(index, [by_id[name] for name in used.test])),
+        cut=cut,
+    )
+
+
+def learnt_captions(data: CaptionedData, twin: Twin, seed: int) -> list[list[str]]:
+    """The texts of each training image, or those of another for the twin whose labels are shuffled."""
+    texts = [item.texts for item in data.train]
+    if twin == "shuffled_labels":
+        order = np.random.default_rng(derive_seed("shuffled_labels", seed)).permutation(len(texts))
+        return [texts[index] for index in order]
+    return texts
+
+
+def caption_items(index: DatasetIndex, images: Sequence[ImageEntry]) -> list[CaptionedImage]:
+    """The five captions of each image, from its boxes (section 6.2)."""
+    return [CaptionedImage(image, tuple(captions(image.image_id, *scene_of(index, image)))) for image in images]
 
 
 def chosen_images(index: DatasetIndex, split: Split, images: int | None) -> Split:
@@ -54,20 +99,6 @@ def chosen_images(index: DatasetIndex, split: Split, images: int | None) -> Spli
         )
     test = min(max(_half_up(images * len(split.test), whole), 1), images - 1)
     return Split(_first(split.train, images - test), _first(split.test, test), split.dropped)
-
-
-def _captions(index: DatasetIndex, image: ImageEntry) -> list[Caption]:
-    source = part_of(image.image_id)
-    if source not in DOMAINS:
-        raise CheckError(
-            f"nothing is known of what the boxes of {source} hold, so its images have no captions",
-            where=image.image_id,
-            way_out=f"take images of {', '.join(DOMAINS)}",
-        )
-    domain = DOMAINS[source]
-    names = [None if name == NOUNS[domain].one else name for name in index.classes]
-    targets = [Target(Box(box.x, box.y, box.width, box.height), names[box.label]) for box in image.boxes]
-    return captions(image.image_id, targets, Size(image.width, image.height), domain)
 
 
 def _first(names: Sequence[str], wanted: int) -> tuple[str, ...]:

@@ -21,10 +21,11 @@ def encode(texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int) -> lis
     return [pieces[:room] for pieces in vocabulary.encode_all([" ".join(text.split()) for text in texts])]
 
 
-def share_cut(texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int) -> float:
-    """Which share of the texts is longer than that."""
+def cut_remarks(texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int, what: str) -> list[str]:
+    """Says which share of the texts is longer than that; nothing where none is."""
     lengths = [len(pieces) + _AROUND for pieces in vocabulary.encode_all(list(texts))]
-    return sum(length > max_tokens for length in lengths) / len(lengths) if lengths else 0.0
+    long = sum(length > max_tokens for length in lengths)
+    return [f"{long / len(lengths):.1%} of the {what} are longer than {max_tokens} tokens and are cut"] if long else []
 
 
 def reading(texts: Sequence[Pieces], specials: Specials) -> TokenBatch:

@@ -64,9 +64,11 @@ class LanguageTuning(FineTuning[LanguageNetwork, LanguageSettings, Batch]):
         *,
         seed: int,
         device: torch.device,
+        per_epoch: int | None = None,
     ) -> None:
         """`image_of` names the row of `images` for each training item."""
-        super().__init__(model, to_input, settings, len(image_of), seed=seed, device=device)
+        items = len(image_of)
+        super().__init__(model, to_input, settings, items, seed=seed, device=device, per_epoch=per_epoch)
         self.images = images
         self.image_of = np.asarray(image_of, dtype=np.int64)
 

@@ -271,6 +271,9 @@ class CaptionSettings(_LanguageSettings):
 class VqaSettings(_LanguageSettings):
     """Section 9 of the task specification."""
 
+    questions_per_epoch: int | None = Field(
+        default=None, ge=1, description="of the training questions, drawn anew in every epoch; None: all"
+    )
     joint: bool = Field(description="one model for all six tasks instead of one each")
     answering: Literal["rank", "generate"]
     paraphrases: bool = Field(description="two further wordings of every question, in both parts")

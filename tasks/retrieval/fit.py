@@ -21,11 +21,10 @@ from tasks.input_path import InputPath, input_path
 from tasks.language.images import Squares, squares
 from tasks.language.network import LanguageNetwork, language_network
 from tasks.language.start import TextStart, text_start
-from tasks.language.texts import CaptionedImage
-from tasks.language.tokens import encode, reading, share_cut
+from tasks.language.texts import CaptionedData, CaptionedImage, learnt_captions
+from tasks.language.tokens import cut_remarks, encode, reading
 from tasks.language.tuning import LanguageTuning, Texts, text_hashes
 from tasks.protocol.settings import RetrievalSettings
-from tasks.retrieval.data import RetrievalData
 from tasks.retrieval.ranking import Ranked, Rankings, look, rank, ranked, read
 from tasks.task import Outcome, Row, Twin
 from tasks.training import autocast
@@ -69,7 +68,7 @@ class PairTuning(LanguageTuning):
 
 def fit_and_predict(
     loaded: LoadedModel,
-    data: RetrievalData,
+    data: CaptionedData,
     settings: RetrievalSettings,
     *,
     seed: int,
@@ -86,7 +85,7 @@ def fit_and_predict(
         squares(data.index, [item.image for item in part], settings.image_size, twin=twin, seed=seed, progress=told)
         for part in (data.train, data.test)
     )
-    captions = _captions(data.train, twin, seed)
+    captions = learnt_captions(data, twin, seed)
     if not loaded.trainable:
         return _by_neighbours(loaded, train, captions, test, data.test, progress)
     if len(captions) < SHORTEST_TRAINING:
@@ -151,29 +150,19 @@ def _by_neighbours(
     )
 
 
-def _captions(items: Sequence[CaptionedImage], twin: Twin, seed: int) -> list[list[str]]:
-    """The texts of each image, or those of another for the twin."""
-    texts = [item.texts for item in items]
-    if twin == "shuffled_labels":
-        order = np.random.default_rng(derive_seed("shuffled_labels", seed)).permutation(len(texts))
-        return [texts[index] for index in order]
-    return texts
-
-
 def _second_stage(settings: RetrievalSettings) -> int:
     return settings.rerank if "itm" in settings.losses else 0
 
 
-def _remarks(settings: RetrievalSettings, start: TextStart, data: RetrievalData, vocabulary: Vocabulary) -> list[str]:
+def _remarks(settings: RetrievalSettings, start: TextStart, data: CaptionedData, vocabulary: Vocabulary) -> list[str]:
     found = []
     if settings.init_text == "model" and start.model is None:
         found.append(start.told)
     if settings.rerank and not _second_stage(settings):
         found.append("the matching head is not trained: one stage, nothing is re-ranked")
     for part, items in (("training", data.train), ("test", data.test)):
-        cut = share_cut([text for item in items for text in item.texts], vocabulary, settings.max_tokens)
-        if cut:
-            found.append(f"{100 * cut:.1f} % of the {part} captions exceed {settings.max_tokens} tokens and are cut")
+        texts = [text for item in items for text in item.texts]
+        found += cut_remarks(texts, vocabulary, settings.max_tokens, f"{part} captions")
     return found
 
 

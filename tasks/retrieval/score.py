@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import CheckError
-from tasks.answer_rows import is_number
+from tasks.answer_rows import is_number, object_with
 from tasks.metrics.retrieval import AT, normalised_text
 from tasks.metrics.retrieval import score as recalls
 from tasks.task import Row, Scored
@@ -122,12 +122,8 @@ def _matrices(predictions: Sequence[object], asked: _Asked) -> dict[str, NDArray
 
 
 def _query(row: object, where: str, ways: Any) -> tuple[str, str]:
-    if not isinstance(row, dict):
-        raise CheckError(f"a row is no object but {type(row).__name__}", where=where, way_out=_WAY_OUT)
-    missing = [name for name in FIELDS if name not in row]
-    if missing:
-        raise CheckError(f"a row lacks {' and '.join(missing)}", where=where, way_out=_WAY_OUT)
-    way, query = row["way"], row["query"]
+    fields = object_with(row, FIELDS, where, _WAY_OUT)
+    way, query = fields["way"], fields["query"]
     if not isinstance(way, str) or way not in ways:
         raise CheckError(f"there is no way {way!r}"[:200], where=where, way_out=_WAY_OUT)
     if not isinstance(query, str):

@@ -11,8 +11,6 @@ from foundation.cache import cache_root
 from foundation.errors import BenchError, MissingError
 from foundation.files import read_json, write_json
 from foundation.hashing import hash_sources, hash_value
-from tasks.builders.captions import NOUNS, Target
-from tasks.builders.geometry import Box, Size
 from tasks.builders.landform import (
     LAND_COVERS,
     SYNTHETIC_MIN_MARGIN,
@@ -24,12 +22,11 @@ from tasks.builders.landform import (
 from tasks.builders.questions import Question, target_questions
 from tasks.datasets.composed import DOMAINS, part_of
 from tasks.datasets.records import DatasetIndex, ImageEntry
+from tasks.language.targets import scene_of
 from tasks.metrics.answers import KINDS
 from tasks.protocol.settings import VqaSettings
 
 _OF_COVERS = ("cover", "covers")
-_UNTYPED = frozenset(noun.one for noun in NOUNS.values())
-"""Class names that say no type: the labels are class-agnostic."""
 
 
 def questions_of(
@@ -44,11 +41,6 @@ def questions_of(
     return {name: found for name, found in own.items() if found}
 
 
-def types_of(index: DatasetIndex) -> tuple[str, ...]:
-    """The label list: names that say a type."""
-    return tuple(name for name in index.classes if name not in _UNTYPED)
-
-
 def kind_of(question: Question) -> str:
     """What tells questions of one task apart without the image: the noun asked about, or the quadrant."""
     if KINDS[question.task] in _OF_COVERS:
@@ -59,20 +51,11 @@ def kind_of(question: Question) -> str:
 def _about_targets(
     index: DatasetIndex, images: Iterable[ImageEntry], settings: VqaSettings
 ) -> dict[str, list[Question]]:
-    types = set(types_of(index))
     found = {}
     for image in images:
-        named = [(box, index.classes[box.label]) for box in image.boxes]
-        targets = [
-            Target(Box(box.x, box.y, box.width, box.height), name if name in types else None) for box, name in named
-        ]
+        targets, size, domain = scene_of(index, image)
         found[image.image_id] = target_questions(
-            image.image_id,
-            targets,
-            Size(image.width, image.height),
-            DOMAINS[part_of(image.image_id)],
-            coords=settings.coords,
-            paraphrases=settings.paraphrases,
+            image.image_id, targets, size, domain, coords=settings.coords, paraphrases=settings.paraphrases
         )
     return found
 

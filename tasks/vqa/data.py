@@ -14,12 +14,13 @@ from tasks.builders.questions import Question, answer_balance
 from tasks.datasets.composed import part_of
 from tasks.datasets.division import divide
 from tasks.datasets.records import DatasetIndex, ImageEntry
+from tasks.language.targets import types_of
 from tasks.metrics.answers import KINDS
 from tasks.parts import TaskParts, limited
 from tasks.protocol.settings import VqaSettings
 from tasks.splits import Split
 from tasks.task import Part, Row
-from tasks.vqa.asking import kind_of, questions_of, types_of
+from tasks.vqa.asking import kind_of, questions_of
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tasks.input_path import InputPath, input_path
 from tasks.language.images import Squares, squares
 from tasks.language.network import LanguageNetwork, language_network
 from tasks.language.start import text_start
-from tasks.language.tokens import Pieces, encode, reading, share_cut, writing
+from tasks.language.tokens import Pieces, cut_remarks, encode, reading, writing
 from tasks.language.tuning import LanguageTuning, Texts, text_hashes
 from tasks.protocol.settings import VqaSettings
 from tasks.task import Outcome, Part, Row, Twin
@@ -51,7 +51,8 @@ class QuestionTuning(LanguageTuning):
         seed: int,
         device: torch.device,
     ) -> None:
-        super().__init__(model, to_input, settings, images, image_of, seed=seed, device=device)
+        per_epoch = settings.questions_per_epoch
+        super().__init__(model, to_input, settings, images, image_of, seed=seed, device=device, per_epoch=per_epoch)
         self.questions = encode(questions, model.vocabulary, settings.max_tokens)
         self.answers = answer_pieces(model, answers)
         self.hashes = text_hashes([f"{asked} {said}" for asked, said in zip(questions, answers, strict=True)])
@@ -120,9 +121,8 @@ def fit_and_predict(
         )
 
     remarks = [start.told] if settings.init_text == "model" and loaded.text_file is None else []
-    cut = share_cut([*questions, *(as_read(q.question) for q in data.test)], start.vocabulary, settings.max_tokens)
-    if cut:
-        remarks.append(f"{100 * cut:.1f} % of the questions are longer than {settings.max_tokens} tokens and were cut")
+    asked = [*questions, *(as_read(q.question) for q in data.test)]
+    remarks += cut_remarks(asked, start.vocabulary, settings.max_tokens, "questions")
     return fine_tune(tuning, predictions, checkpoint=checkpoint, key=key, progress=progress, remarks=remarks)
 
 

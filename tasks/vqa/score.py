@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from foundation.errors import CheckError
 from results.record import Baselines, Metric
+from tasks.answer_rows import rows_by_id
 from tasks.baselines.majority import MajorityAnswers, answer_chance
 from tasks.metrics.answers import AnswerScores
 from tasks.metrics.answers import score as score_answers
@@ -119,33 +120,14 @@ def _by_kind(right: Mapping[str, bool], rows: Sequence[Row]) -> dict[str, dict[s
 
 
 def _said(predictions: Sequence[object], asked: Sequence[str]) -> dict[str, dict[str, str | None]]:
-    """What was said with the image and with another one; there must be exactly one row for each question."""
-    said: dict[str, dict[str, str | None]] = {OWN: {}, OTHER: {}}
-    way_out = f'one line per test question: {{"question_id": ..., "{OWN}": ...}}, null for no answer'
-    for number, row in enumerate(predictions):
-        where = f"line {number + 1} of the predictions"
-        if not isinstance(row, dict):
-            raise CheckError(f"a row is no object but {type(row).__name__}", where=where, way_out=way_out)
-        missing = [name for name in ("question_id", OWN) if name not in row]
-        if missing:
-            raise CheckError(f"a row lacks {' and '.join(missing)}", where=where, way_out=way_out)
-        name = row["question_id"]
-        if not isinstance(name, str):
-            raise CheckError(f"a question_id is no text but {type(name).__name__}", where=where, way_out=way_out)
-        if name in said[OWN]:
-            raise CheckError(f"a question is answered twice: {name}", where=where, way_out="one line per test question")
-        for field in (OWN, OTHER):
-            said[field][name] = _text(row.get(field), where, way_out)
-    odd = sorted(set(said[OWN]) ^ set(asked))
-    if odd:
-        raise CheckError(
-            f"predictions and truth name different questions, {len(odd)} in all, e.g. {odd[0]}",
-            way_out="answer exactly the test questions of the truth file",
-        )
-    return said
+    """What was said with the image and with another one."""
+    rows = rows_by_id(predictions, asked, "question_id", OWN)
+    return {field: {name: _text(row.get(field), name) for name, row in rows.items()} for field in (OWN, OTHER)}
 
 
-def _text(answer: Any, where: str, way_out: str) -> str | None:
+def _text(answer: Any, question: str) -> str | None:
     if answer is None or isinstance(answer, str):
         return answer
-    raise CheckError(f"an answer is no text but {type(answer).__name__}", where=where, way_out=way_out)
+    raise CheckError(
+        f"the answer to {question} is no text but {type(answer).__name__}", way_out="give a text, or null for no answer"
+    )

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.bench.caption_generation import CAPTION_MEASUREMENTS
 from tests.bench.classification_run import classification_run
 from tests.bench.detection_run import detection_run
 from tests.bench.detection_speed import DETECTION_MEASUREMENTS
 from tests.bench.encoders import ENCODER_MEASUREMENTS
 from tests.bench.interleave import Timing, interleaved
 from tests.bench.klip_step import KLIP_STEP_MEASUREMENTS
+from tests.bench.retrieval_evaluation import RETRIEVAL_MEASUREMENTS
 from tests.bench.scio_screening import SCIO_MEASUREMENTS
 from tests.bench.segmentation_speed import SEGMENTATION_MEASUREMENTS
+from tests.bench.vqa_ranking import VQA_MEASUREMENTS
 from tests.bench.world import ci_world, scene
 
 if TYPE_CHECKING:
@@ -134,6 +137,9 @@ MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {
     **DETECTION_MEASUREMENTS,
     "detection-run": (detection_run, "torchvision script"),
     **SEGMENTATION_MEASUREMENTS,
+    **RETRIEVAL_MEASUREMENTS,
+    **CAPTION_MEASUREMENTS,
+    **VQA_MEASUREMENTS,
     **ENCODER_MEASUREMENTS,
     **SCIO_MEASUREMENTS,
     **KLIP_STEP_MEASUREMENTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
@@ -95,7 +96,7 @@ def vqa_ranking(turns: int) -> dict[str, Timing]:
     return interleaved(works, turns=max(2, turns // 5), warm_up=0)
 
 
-VQA_MEASUREMENTS = {"vqa-ranking": (vqa_ranking, LOOP)}
+VQA_MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {"vqa-ranking": (vqa_ranking, LOOP)}
 """Name to the measurement and the peer that the others are divided by."""
 
 

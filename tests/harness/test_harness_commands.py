@@ -112,7 +112,6 @@ def test_the_same_command_twice_gives_the_same_bytes(
         (["run", "--split", "fusar_map="], 2, "--split [DATA SET=]VALUE"),
         (["run", "--voc-origin", "2"], 2, "0 or 1"),
         (["run", "-m", "remoteclip-vit-b-32"], 3, "RemoteCLIP-ViT-B-32.pt"),
-        (["run", "-t", "caption"], 3, "not built yet"),
         (["run", "--data-root", "/nonexistent/place"], 2, "not a folder"),
         (["run", "-m", "mine=absent.pth:vit_base_patch16_224", "-t", "sar_acd"], 3, "absent.pth"),
         (["report", "--out", "nowhere"], 3, "harness run"),
@@ -284,8 +283,12 @@ def test_a_damaged_record_is_listed_and_computed_anew(harness: Harness, tiny_roo
     assert record.read_bytes() == whole
 
 
-def test_a_request_that_computes_nothing_fails_with_json_too(harness: Harness) -> None:
-    assert harness("run", "-t", "caption", "--json").returncode == 3
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_a_request_that_computes_nothing_fails_and_says_what_is_missing(
+    harness: Harness, tiny_root: Path, form: tuple[str, ...]
+) -> None:
+    done = harness("run", "-m", "simple-features", "-t", "caption", "--data-root", tiny_root, *form)
+    assert done.returncode == 3 and "none of them is under the data root" in done.stderr
 
 
 def test_other_labels_on_the_same_images_are_other_data(harness: Harness, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -37,10 +37,11 @@ def checkpoint_of(kind: str, folder: Path) -> tuple[Path, nn.Module]:
     if kind == "klip":
         settings = small_klip()
         pretrainer = Pretrainer(settings, VOCABULARY, SPECIALS, queue_size=8)
+        online = cast(nn.Module, pretrainer.online.vision)
         with torch.no_grad():  # the twin must not be taken for the tower
-            for parameter in pretrainer.online.vision.parameters():
+            for parameter in online.parameters():
                 parameter.add_(0.01 * torch.randn(parameter.shape, generator=seeded()))
-        module, tower = pretrainer, pretrainer.online.vision
+        module, tower = pretrainer, online
         about = {"kind": "klip", "settings": as_data(settings), "mean": [0.3] * 3, "std": [0.2] * 3}
     else:
         chosen = small_settings(kind)

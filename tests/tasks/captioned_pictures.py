@@ -57,12 +57,13 @@ def tiny_language(task: str, epochs: int, **changes: Any) -> Any:
     values = task_settings("mini", task, "mini").model_dump()
     values.update(
         image_size=SIZE,
-        images=None,
         init_text="random",
         max_tokens=35,
         normalisation={"source": "task", "mean": [127.5] * 3, "std": [127.5] * 3},
         intensity_jitter=0.05,
     )
+    if "images" in values:
+        values["images"] = None
     values["text"].update(width=32, layers=2, heads=2, hidden=64, positions=64, vocabulary=300, dropout=0.1)
     values["comparing"].update(embedding=16, momentum=0.9, queue=0)
     values["training"].update(epochs=epochs, batch=16, micro_batch=16)

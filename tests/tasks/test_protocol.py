@@ -233,10 +233,15 @@ def test_nothing_that_moves_a_position_can_be_set_for_language_tasks(profile: st
 
 def test_retrieval_is_section_7() -> None:
     settings = cast(RetrievalSettings, task_settings("paper", "retrieval"))
-    assert (settings.momentum, settings.embedding, settings.queue) == (0.995, 256, 20_000)
-    assert (settings.temperature, settings.temperature_range) == (0.07, (0.001, 0.5))
-    assert (settings.distillation_alpha, settings.distillation_rise_epochs) == (0.4, 1)
-    assert (settings.rerank, settings.image_size) == (128, 512)
+    assert (settings.rerank, settings.image_size, settings.images) == (128, 512, 805)
+
+
+@pytest.mark.parametrize("task", ["retrieval", "caption", "vqa"])
+def test_texts_are_compared_as_section_7_says_in_every_language_task(task: str) -> None:
+    comparing = cast(RetrievalSettings | CaptionSettings | VqaSettings, task_settings("paper", task)).comparing
+    assert (comparing.momentum, comparing.embedding, comparing.queue) == (0.995, 256, 20_000)
+    assert (comparing.temperature, comparing.temperature_range) == (0.07, (0.001, 0.5))
+    assert (comparing.alpha, comparing.rise_epochs) == (0.4, 1)
 
 
 def test_captions_are_section_8() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foundation.errors import UsageError
+from tasks import registry
 from tasks.catalog import TASKS
 from tasks.datasets.options import TEXT_OPTIONS, DataOptions, data_options
 from tasks.protocol import common_settings
@@ -19,10 +20,12 @@ def test_every_built_task_has_all_its_parts(task: str) -> None:
     assert callable(found.build) and callable(found.fit_and_predict) and callable(found.score)
 
 
-@pytest.mark.parametrize("task", [task for task, info in TASKS.items() if not info.built])
-def test_a_task_that_is_not_built_is_refused_by_its_name(task: str) -> None:
-    with pytest.raises(UsageError, match=TASKS[task].title):
-        get_task(task)
+def test_a_task_that_is_not_built_or_not_known_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(registry._PACKAGES, "caption")
+    with pytest.raises(UsageError, match=TASKS["caption"].title):
+        get_task("caption")
+    with pytest.raises(UsageError, match="no task 'captions'"):
+        get_task("captions")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -74,6 +74,9 @@ class Regression:
             self.rates.append(self.optimiser.param_groups[0]["lr"])
         return self.spoil(((out.float() - micro.targets) ** 2).mean())
 
+    def after_step(self) -> None:
+        """Nothing follows."""
+
 
 def _settings(**changes: Any) -> TrainingSettings:
     values: dict[str, Any] = {

@@ -15,8 +15,9 @@ from adapters.encoder import build_vit
 from adapters.interface import LoadedModel
 from adapters.load import load
 from adapters.registry import catalog
-from tasks.caption.data import CaptionData, build
+from tasks.caption.data import build
 from tasks.datasets.records import NO_LABEL, Box, DatasetIndex, ImageEntry
+from tasks.language.texts import CaptionedData
 from tasks.protocol import CaptionSettings, task_settings
 
 SIDE = 32
@@ -115,6 +116,6 @@ def make_model() -> MakeModel:
 
 
 @pytest.fixture(scope="session")
-def data(scenes: DatasetIndex, make_settings: MakeSettings) -> CaptionData:
+def data(scenes: DatasetIndex, make_settings: MakeSettings) -> CaptionedData:
     """Forty-eight images to learn from, sixteen to be described."""
     return build(scenes, make_settings())

@@ -20,14 +20,14 @@ from foundation.errors import UsageError
 from klip.generate import forbidden_tokens
 from tasks.builders.captions import mean_tuple_f1
 from tasks.caption import score as scoring
-from tasks.caption.data import CaptionData, truth_of
+from tasks.caption.data import truth_of
 from tasks.caption.fit import Captioner, CaptionTraining, fit_and_predict
 from tasks.caption.score import score
 from tasks.input_path import input_path
 from tasks.language.images import squares
 from tasks.language.network import language_network
 from tasks.language.start import text_start
-from tasks.language.texts import CaptionedImage
+from tasks.language.texts import CaptionedData, CaptionedImage
 from tasks.language.tokens import unread
 from tasks.protocol import CaptionSettings
 from tasks.task import Outcome, Scored
@@ -45,7 +45,7 @@ def without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "find_java", lambda: None)
 
 
-def scored(outcome: Outcome, data: CaptionData) -> Scored:
+def scored(outcome: Outcome, data: CaptionedData) -> Scored:
     return score(outcome.predictions, truth_of(data))
 
 
@@ -71,7 +71,7 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def one_each(data: CaptionData, make_settings: MakeSettings, make_model: MakeModel) -> Trained:
+def one_each(data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel) -> Trained:
     """A network that knows one caption of each image, which begins with the very words of the prompt."""
     items = tuple(item._replace(captions=item.captions[:1]) for item in data.train if item.image.boxes)
     settings = make_settings(10, captions_per_epoch=1, prompt="this scene holds ", losses=("lm",))
@@ -79,7 +79,7 @@ def one_each(data: CaptionData, make_settings: MakeSettings, make_model: MakeMod
 
 
 def trained(
-    data: CaptionData, items: tuple[CaptionedImage, ...], settings: CaptionSettings, loaded: LoadedModel
+    data: CaptionedData, items: tuple[CaptionedImage, ...], settings: CaptionSettings, loaded: LoadedModel
 ) -> Trained:
     captions = [item.texts for item in items]
     start = text_start(loaded, settings, lambda: [text for own in captions for text in own])
@@ -99,12 +99,12 @@ def trained(
 
 
 @pytest.fixture(scope="module")
-def learnt(data: CaptionData, make_settings: MakeSettings, make_model: MakeModel) -> Outcome:
+def learnt(data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel) -> Outcome:
     """One run that several tests look at."""
     return fit_and_predict(make_model(), data, make_settings(LEARNING), seed=0)
 
 
-def test_the_captions_of_new_scenes_say_what_is_there(data: CaptionData, learnt: Outcome) -> None:
+def test_the_captions_of_new_scenes_say_what_is_there(data: CaptionedData, learnt: Outcome) -> None:
     found = scored(learnt, data)
     assert learnt.losses[-1] < 0.5 * learnt.losses[0]
     assert value(found, "tuple_f1") > majority(found, "tuple_f1") + 20
@@ -112,7 +112,7 @@ def test_the_captions_of_new_scenes_say_what_is_there(data: CaptionData, learnt:
     assert learnt.warnings == [] and learnt.precision == "fp32"
 
 
-def test_there_is_one_caption_per_test_image_in_order(data: CaptionData, learnt: Outcome) -> None:
+def test_there_is_one_caption_per_test_image_in_order(data: CaptionedData, learnt: Outcome) -> None:
     assert [row["image_id"] for row in learnt.predictions] == [item.image.image_id for item in data.test]
     captions = [row["caption"] for row in learnt.predictions]
     assert all(caption == caption.lower() and caption == " ".join(caption.split()) for caption in captions)
@@ -121,7 +121,7 @@ def test_there_is_one_caption_per_test_image_in_order(data: CaptionData, learnt:
 @pytest.mark.slow
 @pytest.mark.parametrize("twin", ["noise_images", "shuffled_labels"])
 def test_without_signal_the_captions_are_worth_no_more_than_one_for_all_images(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel, learnt: Outcome, twin: Any
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel, learnt: Outcome, twin: Any
 ) -> None:
     found = value(
         scored(fit_and_predict(make_model(), data, make_settings(LEARNING), seed=0, twin=twin), data), "tuple_f1"
@@ -135,7 +135,7 @@ def test_without_signal_the_captions_are_worth_no_more_than_one_for_all_images(
 
 @pytest.mark.slow
 def test_sixteen_images_are_learnt_by_heart(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel
 ) -> None:
     few = replace(data, train=data.train[::3], test=data.train[::3])
     assert len(few.train) == 16
@@ -200,7 +200,7 @@ def test_what_is_written_of_an_image_hangs_on_no_other(one_each: Trained) -> Non
 
 
 def test_each_epoch_visits_so_many_different_captions_of_every_image(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel
 ) -> None:
     def visited(captions_per_epoch: int, epoch: int) -> list[set[str]]:
         task = trained(data, data.train[:3], make_settings(1, captions_per_epoch=captions_per_epoch), loaded).task
@@ -216,7 +216,7 @@ def test_each_epoch_visits_so_many_different_captions_of_every_image(
 
 @pytest.mark.parametrize("losses", [("lm",), ("itc", "itm", "lm")])
 def test_a_run_that_was_stopped_gives_the_same_captions(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel, tmp_path: Path, losses: tuple[str, ...]
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel, tmp_path: Path, losses: tuple[str, ...]
 ) -> None:
     class StoppedError(Exception):
         pass
@@ -242,7 +242,7 @@ def test_a_run_that_was_stopped_gives_the_same_captions(
 
 
 def test_simple_features_say_what_is_said_of_the_image_that_looks_most_alike(
-    data: CaptionData, make_settings: MakeSettings
+    data: CaptionedData, make_settings: MakeSettings
 ) -> None:
     loaded = load(catalog()["simple-features"], image_size=64, seed=0)
     assert not loaded.trainable
@@ -257,18 +257,18 @@ def test_simple_features_say_what_is_said_of_the_image_that_looks_most_alike(
 
 
 def test_long_captions_are_cut_and_the_share_is_told(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel
 ) -> None:
     few = replace(data, train=data.train[:8], test=data.test[:2])
     outcome = fit_and_predict(make_model(), few, make_settings(1, max_tokens=16), seed=0)
-    assert any("of the training captions are longer than max_tokens" in warning for warning in outcome.warnings)
+    assert any("of the training captions are longer than" in warning for warning in outcome.warnings)
     task = trained(few, few.train, make_settings(1, max_tokens=16), make_model()).task
     question = task.texts(0, np.arange(task.items)).question
     assert question is not None and question.decoder.ids.shape[1] == 16
 
 
 def test_a_model_without_a_text_side_says_so_where_its_own_is_asked_for(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel
 ) -> None:
     few = replace(data, train=data.train[:4], test=data.test[:1])
     outcome = fit_and_predict(make_model(), few, make_settings(1, init_text="model"), seed=0)
@@ -280,14 +280,14 @@ def test_a_model_without_a_text_side_says_so_where_its_own_is_asked_for(
     [({"max_tokens": 5}, "no room for a caption"), ({"generated_tokens": (5, 100)}, "positions for 96")],
 )
 def test_captions_without_room_are_refused(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel, changes: dict[str, Any], what: str
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel, changes: dict[str, Any], what: str
 ) -> None:
     with pytest.raises(UsageError, match=what):
         fit_and_predict(make_model(), data, make_settings(1, **changes), seed=0)
 
 
 def test_line_breaks_in_a_caption_are_spaces(
-    data: CaptionData, make_settings: MakeSettings, make_model: MakeModel
+    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel
 ) -> None:
     def broken(item: CaptionedImage) -> CaptionedImage:
         return item._replace(

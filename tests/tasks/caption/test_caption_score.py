@@ -13,10 +13,11 @@ from foundation.errors import CheckError, MissingError
 from foundation.hashing import hash_bytes
 from results.record import CellId, FileReference, Metric, Record
 from tasks.caption import score as scoring
-from tasks.caption.data import CaptionData, build, truth_of
+from tasks.caption.data import build, truth_of
 from tasks.caption.score import CORENLP, METRICS, score
 from tasks.catalog import TASKS
 from tasks.datasets.records import DatasetIndex
+from tasks.language.texts import CaptionedData
 from tasks.metrics.captions import FALLBACK, Hypothesis
 from tasks.metrics.captions import score as score_captions
 from tasks.metrics.java_scorers import Meteor, find_java
@@ -181,7 +182,7 @@ def test_a_record_scored_again_without_java_says_so(monkeypatch: pytest.MonkeyPa
     assert after.baselines.majority["meteor"] is None
 
 
-def test_the_truth_holds_all_that_scoring_needs(data: CaptionData) -> None:
+def test_the_truth_holds_all_that_scoring_needs(data: CaptionedData) -> None:
     truth = truth_of(data)
     assert [row["image_id"] for row in truth["test"]] == [item.image.image_id for item in data.test]
     assert all(len(row["references"]) == 5 for row in truth["test"])

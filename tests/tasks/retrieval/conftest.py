@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tasks.datasets.records import DatasetIndex
-from tasks.retrieval.data import RetrievalData, build
+from tasks.language.texts import CaptionedData
+from tasks.retrieval.data import build
 from tests.tasks.captioned_pictures import WriteImage, lit_index, tiny_language
 
 
@@ -16,6 +17,6 @@ def lit(tmp_path_factory: pytest.TempPathFactory, write_image: WriteImage) -> Da
 
 
 @pytest.fixture(scope="session")
-def data(lit: DatasetIndex) -> RetrievalData:
+def data(lit: DatasetIndex) -> CaptionedData:
     """Ninety-six pictures to learn from, twenty-four to be asked about."""
     return build(lit, tiny_language("retrieval", 1))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from foundation.errors import CheckError, MissingError
 from tasks.datasets.composed import part_of
 from tasks.datasets.records import Box, DatasetIndex
-from tasks.language.texts import caption_items, chosen_images
-from tasks.retrieval.data import RetrievalData, build, truth_of
+from tasks.language.texts import CaptionedData, caption_items, chosen_images
+from tasks.retrieval.data import build, truth_of
 from tasks.splits import Split
 from tests.tasks.captioned_pictures import WriteImage, entry, index_of, tiny_language
 
@@ -119,7 +119,7 @@ def test_an_index_that_cannot_be_divided_is_refused(tmp_path: Path, write_image:
         build(_index(tmp_path, write_image, [0], ("ship",)), tiny_language("retrieval", 1))
 
 
-def test_the_truth_holds_what_scoring_needs(data: RetrievalData) -> None:
+def test_the_truth_holds_what_scoring_needs(data: CaptionedData) -> None:
     truth = json.loads(json.dumps(truth_of(data)))
     assert truth["dataset"] == "rs_captions" and truth["train_counts"] == [96]
     assert [row["image_id"] for row in truth["test"]] == list(data.split.test)

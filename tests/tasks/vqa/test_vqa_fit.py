@@ -187,7 +187,7 @@ def test_a_question_is_cut_at_its_limit_and_an_answer_is_not(data: VqaData) -> N
     assert texts.question is not None and texts.question.encoder.width == 6
     assert texts.compared.width == 6 + len(task.answers[0])
     outcome = fit(data, settings=small(1, max_tokens=6))
-    assert outcome.warnings == ["100.0 % of the questions are longer than 6 tokens and were cut"]
+    assert outcome.warnings == ["100.0% of the questions are longer than 6 tokens and are cut"]
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,11 @@ def test_types_are_read_with_the_label_list() -> None:
         ([{"answer": "2"}], "lacks question_id"),
         (["q0"], "no object but str"),
         ([{"question_id": 0, "answer": "2"}], "question_id is no text but int"),
-        ([{"question_id": "q0", "answer": 2}], "answer is no text but int"),
-        ([{"question_id": "q0", "answer": "2", "answer_other_image": ["2"]}], "answer is no text but list"),
+        ([{"question_id": "q0", "answer": 2}, *said("2", "2", "5", "7")[1:]], "answer to q0 is no text but int"),
+        (
+            [*said("2", "2", "5"), {"question_id": "q3", "answer": "2", "answer_other_image": ["2"]}],
+            "answer to q3 is no text but list",
+        ),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused_by_name(rows: list[Any], words: str) -> None:
