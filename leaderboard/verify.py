@@ -210,6 +210,10 @@ class _Examination:
 def differences(record: Record, scored: Mapping[str, Any]) -> Iterator[str]:
     """What a record says and its predictions do not give, number by number; nothing is rounded."""
     metrics = scored["metrics"]
+    tokens, own_tokens = record.details.get("tokenizer"), scored["details"].get("tokenizer")
+    if tokens and own_tokens and tokens != own_tokens:  # what follows would be one and the same thing, metric by metric
+        yield f"captions were scored with {tokens}, here with {own_tokens}: Java must be in both places or in neither"
+        return
     for name in sorted(record.metrics.keys() | metrics.keys()):
         said, made = record.metrics.get(name), metrics.get(name)
         if said == made:
@@ -283,11 +287,15 @@ def _false_claims(record: Record, truth: dict[str, Any]) -> Iterator[str]:
     found: dict[str, Any] = {name: truth.get(name) for name in TRUTH_FACTS}
     test = truth.get("test")
     if isinstance(test, list):
-        claims["test_items"], found["test_items"] = data.test_items, len(test)
+        rows = [row if isinstance(row, dict) else {} for row in test]
+        asked = [row.get("question_id") for row in rows]
+        # An image may be asked about more than once; everywhere else a row is an image.
+        images = len({str(row.get("image_id")) for row in rows}) if all(asked) else len(test)
+        claims["test_items"], found["test_items"] = data.test_items, images
     if isinstance(truth.get("classes"), list):
         claims |= {"classes": list(data.classes), "train_counts": list(data.train_counts)}
         found |= {"classes": truth["classes"], "train_counts": truth.get("train_counts")}
-        if isinstance(test, list):
+        if isinstance(test, list) and record.cell.task == "classification":  # elsewhere a row has no one label
             counts = Counter(str(row.get("label")) if isinstance(row, dict) else "" for row in test)
             claims["test_counts"] = {str(label): count for label, count in enumerate(data.test_counts) if count}
             found["test_counts"] = dict(counts)

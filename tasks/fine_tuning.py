@@ -62,7 +62,7 @@ class FineTuning(ABC, Generic[Model, Settings, Batch]):
         return len(self.plan)
 
     def batches(self, epoch: int) -> Iterator[list[Batch]]:
-        """Every training item of the epoch once, in an order and disturbed in ways that hang on seed and epoch alone."""
+        """Every item of the epoch once, in an order and disturbed in ways that hang on seed and epoch alone."""
         order = np.random.default_rng(derive_seed("order", self.seed, epoch)).permutation(self.items)[: self.per_epoch]
         for micros in lookahead(partial(self._prepared, epoch, order), self.plan, threads=self.threads):
             yield [self.placed(batch) for batch in micros]

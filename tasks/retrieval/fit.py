@@ -47,8 +47,8 @@ class PairTuning(LanguageTuning):
         seed: int,
         device: torch.device,
     ) -> None:
-        self.per_epoch = min(settings.captions_per_epoch, *map(len, captions))
-        image_of = np.repeat(np.arange(len(captions)), self.per_epoch).tolist()
+        self.of_each = min(settings.captions_per_epoch, *map(len, captions))
+        image_of = np.repeat(np.arange(len(captions)), self.of_each).tolist()
         super().__init__(model, to_input, settings, images, image_of, seed=seed, device=device)
         self.pieces = [encode(own, model.vocabulary, settings.max_tokens) for own in captions]
         self.hashes = [text_hashes(own) for own in captions]
@@ -61,7 +61,7 @@ class PairTuning(LanguageTuning):
         return Texts(compared, torch.stack([self.hashes[image][caption] for image, caption in drawn]))
 
     def _drawn(self, epoch: int, item: int) -> tuple[int, int]:
-        image, place = divmod(item, self.per_epoch)
+        image, place = divmod(item, self.of_each)
         order = np.random.default_rng(derive_seed("captions", self.seed, epoch, image))
         return image, int(order.permutation(len(self.pieces[image]))[place])
 

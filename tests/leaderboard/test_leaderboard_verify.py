@@ -18,7 +18,7 @@ from foundation.hashing import hash_value
 from leaderboard.bundle import pack
 from leaderboard.container import Limits
 from leaderboard.submission import MANIFEST, is_expected_name
-from leaderboard.verify import Verdict, verify
+from leaderboard.verify import TRUTH_FACTS, Verdict, _false_claims, differences, verify
 
 if TYPE_CHECKING:
     from tests.leaderboard.conftest import Forger, Runs
@@ -395,3 +395,34 @@ def test_a_bundle_that_was_cut_off_is_found(data: st.DataObject, bundle: Path, t
 def test_a_verdict_can_be_written_as_json(forger: Forger, tmp_path: Path) -> None:
     verdict = verify(forger.change(".jsonl", flip_answer).write(tmp_path / "forged.zip"))
     assert json.loads(json.dumps([finding._asdict() for finding in verdict.findings]))
+
+
+def test_captions_that_were_scored_without_java_are_told_apart_from_false_ones(runs: Runs) -> None:
+    record = runs.add()
+    record = record.model_copy(update={"details": {**record.details, "tokenizer": "tokenizer=fallback"}})
+    scored: dict[str, Any] = {
+        "metrics": {},
+        "baselines": record.baselines,
+        "details": {"tokenizer": "tokenizer=ptb"},
+        "warnings": [],
+    }
+    (found,) = differences(record, scored)
+    assert "Java" in found and "tokenizer=fallback" in found and "tokenizer=ptb" in found
+    scored["details"] = {"tokenizer": "tokenizer=fallback"}
+    assert all("Java" not in found for found in differences(record, scored))
+
+
+def test_an_image_that_is_asked_about_twice_counts_once_and_questions_have_no_labels(runs: Runs) -> None:
+    record = runs.add()
+    cell = record.cell.model_copy(update={"task": "vqa_reg_land"})
+    record = record.model_copy(update={"cell": cell, "data": record.data.model_copy(update={"test_items": 2})})
+    test = [{"question_id": question, "image_id": image} for question, image in ("ax", "bx", "cy")]
+    truth = {
+        **{name: getattr(record.data, name) for name in TRUTH_FACTS},
+        "classes": list(record.data.classes),
+        "train_counts": list(record.data.train_counts),
+        "test": test,
+    }
+    assert list(_false_claims(record, truth)) == []
+    (found,) = _false_claims(record, {**truth, "test": test[:2]})
+    assert "test_items" in found
