@@ -215,11 +215,15 @@ class KLIP(nn.Module):
         generator = torch.Generator().manual_seed(derive_seed("klip", seed))
         for part in self._started_here():
             start_as_bert(part, generator)
-        if self.settings.model.spread == "width":
+        spread = self.settings.model.spread
+        if spread == "bert":
+            return
+        wide: tuple[nn.Module, ...] = self._started_here()
+        if spread == "images":
             looks = [part for part in self.text.modules() if isinstance(part, CrossAttention)]
-            projections = [self.vis_to_txt, self.vision_proj, self.text_proj]
-            for part in (*looks, *projections, *([cast(nn.Module, self.vision)] if own_tower else [])):
-                spread_by_width(part, generator)
+            wide = (*looks, self.vis_to_txt, self.vision_proj, self.text_proj)
+        for part in (*wide, *([cast(nn.Module, self.vision)] if own_tower else [])):
+            spread_by_width(part, generator)
 
     def _started_here(self) -> tuple[nn.Module, ...]:
         """Everything but the image tower, which starts by the rule of its own room."""

@@ -107,7 +107,7 @@ def klip_settings(settings: LanguageSettings, start: TextStart, *, seed: int) ->
         "positions": text.positions,
         "embed_dim": comparing.embedding,
         # What nothing fills starts as in pre-training: narrow models need a wide start where they look at images.
-        "spread": "bert" if settings.init_text == "bert" else "width",
+        "spread": "bert" if settings.init_text == "bert" else "images",
     }
     if start.model is not None:
         sides |= {name: getattr(start.model, name) for name in (*sides, "fusion", "decoder_memory")}
