@@ -117,3 +117,23 @@ def test_every_card_of_the_zoo_has_its_file_and_says_how_it_was_made() -> None:
         text = catalog()[name].text
         assert text is None or hash_file(shipped.ZOO / text.filename) == text.sha256
     assert sum(path.stat().st_size for path in shipped.ZOO.glob("*.safetensors")) <= 20e6
+
+
+OURS = ("clip-mini", "klip-mini", "klip-mini-noscio", "mae-mini", "moco-v3-mini", "sar-jepa-mini")
+LARGEST_MB = 20
+
+
+def test_the_six_models_are_here_with_their_cards_and_take_little_room() -> None:
+    assert sorted(path.stem for path in shipped.zoo_card_files()) == sorted(OURS)
+    assert sum(path.stat().st_size for path in shipped.ZOO.glob("*.safetensors")) < LARGEST_MB * 1e6
+    for identifier in OURS:
+        made = shipped.how_made(identifier)
+        assert made["command"].startswith("klip ") and made["data"]["sha256"] and made["code"]["commit"]
+        assert made["seconds"] > 0 and made["machine"]
+
+
+@pytest.mark.parametrize("identifier", OURS)
+def test_each_of_the_six_fills_its_whole_encoder_and_knows_its_text_side(identifier: str) -> None:
+    loaded = load(catalog()[identifier], image_size=64, seed=0)
+    assert not loaded.report.missing and loaded.weights_hash == catalog()[identifier].weights.sha256
+    assert (loaded.text_file is not None) == identifier.startswith("klip-")
