@@ -116,7 +116,8 @@ def export_text_side(run: Path, out: Path, *, half: bool = False) -> str:
         {
             "format": _FORMAT,
             "vocabulary": list(checkpoint.about["pieces"]),
-            "model": settings.model.model_dump(mode="json"),
+            # Where training started is a place on its machine, and no business of who starts from here.
+            "model": settings.model.model_dump(mode="json", exclude={"init"}),
         }
     )
     require_writable(out.parent)
