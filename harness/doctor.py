@@ -109,7 +109,6 @@ def _root(name: str, folder: Path | None, otherwise: str) -> Finding:
 
 
 def _bert(weights_root: Path | None) -> Finding:
-
     from tasks.language.start import BERT, bert_folder
 
     try:

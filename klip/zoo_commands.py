@@ -37,7 +37,7 @@ def build(
     ),
     out: Annotated[Path, typer.Option(help="where weights and cards go")] = Path("adapters/zoo"),
     work: Annotated[Path, typer.Option(help="run folders; what lies there is gone on with")] = Path("runs/zoo"),
-    epochs: Annotated[int | None, typer.Option(min=1, help="of every model; by default 36")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="of every model; by default what its recipe says")] = None,
     seed: Annotated[int, typer.Option(min=0, help="of every model")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="only the first images")] = None,

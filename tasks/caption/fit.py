@@ -13,7 +13,6 @@ from torch import Tensor
 from adapters.interface import FeatureExtractor, LoadedModel
 from foundation.errors import UsageError
 from foundation.progress import Progress, silent
-from foundation.seeds import derive_seed
 from klip.generate import KlipWriter, Writing, forbidden_tokens, write
 from klip.model.klip import KLIP
 from klip.tokens.vocabulary import Vocabulary
@@ -23,7 +22,7 @@ from tasks.input_path import InputPath, input_path
 from tasks.language.images import Squares, squares
 from tasks.language.network import LanguageNetwork, language_network
 from tasks.language.start import text_start
-from tasks.language.texts import CaptionedData, CaptionedImage, learnt_captions
+from tasks.language.texts import CaptionedData, CaptionedImage, drawn_caption, learnt_captions
 from tasks.language.tokens import Pieces, cut_remarks, encode, reading, unread, writing
 from tasks.language.tuning import LanguageTuning, Texts, text_hashes
 from tasks.protocol.settings import CaptionSettings
@@ -58,8 +57,8 @@ class CaptionTraining(LanguageTuning):
         device: torch.device,
     ) -> None:
         """`captions` are those of each of the images."""
-        self.visits = settings.captions_per_epoch
-        image_of = [image for image in range(len(captions)) for _ in range(self.visits)]
+        self.each = settings.captions_per_epoch
+        image_of = np.repeat(np.arange(len(captions)), self.each).tolist()
         super().__init__(model, to_input, settings, images, image_of, seed=seed, device=device)
         self.prompt = prompt_pieces(settings, model.vocabulary)
         self.captions = _described(captions, settings, model.vocabulary)
@@ -78,11 +77,9 @@ class CaptionTraining(LanguageTuning):
         )
 
     def told(self, epoch: int, item: int) -> Described:
-        """The caption that an item stands for: the visits of an image draw different ones until all have been."""
-        image, visit = divmod(item, self.visits)
-        own = self.captions[image]
-        order = np.random.default_rng(derive_seed("captions", self.seed, epoch, image)).permutation(len(own))
-        return own[int(order[visit % len(own)])]
+        """The caption that an item stands for."""
+        image, caption = drawn_caption(self.captions, self.each, item, seed=self.seed, epoch=epoch)
+        return self.captions[image][caption]
 
 
 class Captioner:
@@ -159,9 +156,6 @@ def fit_and_predict(
         loaded, settings, start, pairs=len(captions) * settings.captions_per_epoch, seed=seed
     ).to(device)
     to_input = input_path(loaded, settings.normalisation)
-    remarks = _cut(captions, settings, start.vocabulary)
-    if settings.init_text == "model" and loaded.text_file is None:
-        remarks.append(start.told)
     task = CaptionTraining(network, to_input, settings, images, captions, seed=seed, device=device)
     return fine_tune(
         task,
@@ -171,7 +165,7 @@ def fit_and_predict(
         checkpoint=checkpoint,
         key=key,
         progress=progress,
-        remarks=remarks,
+        remarks=_cut(captions, settings, start.vocabulary),
     )
 
 

@@ -115,7 +115,7 @@ def klip_settings(settings: LanguageSettings, start: TextStart, *, seed: int) ->
         sides["decoder_memory"] = "fused"  # as BLIP does: a decoder that sees the image alone never hears the question
     changes = {
         "model": {**base.model.model_dump(), **sides},
-        "text": {**base.text.model_dump(), "max_len": min(base.text.max_len, settings.text.positions)},
+        "text": {**base.text.model_dump(), "max_len": min(base.text.max_len, sides["positions"])},
         "loss": {"lambda": tuple(float(name in settings.losses) for name in ("itc", "itm", "lm"))},
         "itc": {
             "alpha": comparing.alpha,

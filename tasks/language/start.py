@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 BERT = "bert-base-uncased"
 """Folder under the weights root: `vocab.txt` and `model.safetensors` or `pytorch_model.bin`, as published."""
-
-
 _BERT_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 RANDOM = "at random"
 LACKING = "at random, the model has none of its own"
@@ -48,8 +46,6 @@ class TextStart(NamedTuple):
     model: ModelSettings | None
     """Of the text file, where the size is its and not the protocol's."""
     fill: Callable[[KLIP], None]
-    told: str
-    """For the record."""
 
 
 def text_start(loaded: LoadedModel, settings: LanguageSettings, texts: Callable[[], Sequence[str]]) -> TextStart:
@@ -65,8 +61,7 @@ def text_start(loaded: LoadedModel, settings: LanguageSettings, texts: Callable[
     if settings.init_text == "model" and loaded.text_file is not None:
         return _own(loaded.text_file)
     vocabulary = Vocabulary.train(texts(), size=settings.text.vocabulary)
-    lacking = "the model has no text side of its own: " if settings.init_text == "model" else ""
-    return TextStart(vocabulary, None, lambda _: None, f"{lacking}text side at random")
+    return TextStart(vocabulary, None, lambda _: None)
 
 
 def text_origin(card: ModelCard, settings: LanguageSettings, weights_root: Path | None) -> TextOrigin:
@@ -98,11 +93,6 @@ def text_origin(card: ModelCard, settings: LanguageSettings, weights_root: Path 
     return TextOrigin(LACKING if settings.init_text == "model" else RANDOM, "random")
 
 
-def text_start_name(card: ModelCard, settings: LanguageSettings, weights_root: Path | None) -> str:
-    """What a record says of the start of the text side; empty where a model has no use for one."""
-    return text_origin(card, settings, weights_root).name
-
-
 def bert_folder(weights_root: Path) -> Path:
     """Where BERT lies, whole; an error that says how to get it where it does not."""
     folder = weights_root / BERT
@@ -130,7 +120,7 @@ def _bert(loaded: LoadedModel) -> TextStart:
     def fill(model: KLIP) -> None:
         load_bert_file(model, folder)
 
-    return TextStart(Vocabulary.read(folder / "vocab.txt"), None, fill, f"text side from {BERT}")
+    return TextStart(Vocabulary.read(folder / "vocab.txt"), None, fill)
 
 
 def _own(path: Path) -> TextStart:
@@ -141,4 +131,4 @@ def _own(path: Path) -> TextStart:
     def fill(model: KLIP) -> None:
         side.fill(model)
 
-    return TextStart(side.vocabulary, side.model, fill, f"text side of the model itself ({path.name})")
+    return TextStart(side.vocabulary, side.model, fill)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,16 @@ def learnt_captions(data: CaptionedData, twin: Twin, seed: int) -> list[list[str
         order = np.random.default_rng(derive_seed("shuffled_labels", seed)).permutation(len(texts))
         return [texts[index] for index in order]
     return texts
+
+
+def drawn_caption(captions: Sequence[Sequence[Any]], each: int, item: int, *, seed: int, epoch: int) -> tuple[int, int]:
+    """Image and caption that an item of a training with `each` captions per image and epoch stands for.
+
+    The items of an image have different captions as long as there are any, and others in the next epoch.
+    """
+    image, place = divmod(item, each)
+    order = np.random.default_rng(derive_seed("captions", seed, epoch, image)).permutation(len(captions[image]))
+    return image, int(order[place % len(order)])
 
 
 def caption_items(index: DatasetIndex, images: Sequence[ImageEntry]) -> list[CaptionedImage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,12 +38,11 @@ class Texts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One micro-batch: 8-bit images and texts, and where in the training it stands."""
+    """One micro-batch: 8-bit images and texts, and the seed of what is drawn for it."""
 
     images: Tensor
     image_id: Tensor
     texts: Texts
-    alpha: float
     seed: int
 
     def __len__(self) -> int:
@@ -71,6 +70,21 @@ class LanguageTuning(FineTuning[LanguageNetwork, LanguageSettings, Batch]):
         super().__init__(model, to_input, settings, items, seed=seed, device=device, per_epoch=per_epoch)
         self.images = images
         self.image_of = np.asarray(image_of, dtype=np.int64)
+        self.position = 0.0
+        """Where the training is, in epochs."""
+
+    def batches(self, epoch: int) -> Iterator[list[Batch]]:
+        """The micro-batches of each step; `position` goes with them."""
+        for step, micros in enumerate(super().batches(epoch)):
+            self.position = epoch + step / self.steps_per_epoch
+            yield micros
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the soft targets: rises linearly from 0 over the first epochs (section 7)."""
+        comparing = self.settings.comparing
+        share = min(1.0, self.position / comparing.rise_epochs) if comparing.rise_epochs else 1.0
+        return comparing.alpha * share
 
     @abstractmethod
     def texts(self, epoch: int, chosen: Chosen) -> Texts:
@@ -81,17 +95,17 @@ class LanguageTuning(FineTuning[LanguageNetwork, LanguageSettings, Batch]):
         rows = self.image_of[chosen]
         pixels = jittered(self.images[rows], self.settings.intensity_jitter, self.generators(epoch, chosen))
         seed = derive_seed("step", self.seed, epoch, int(chosen[0]))
-        return Batch(pixels, torch.from_numpy(rows), self.texts(epoch, chosen), self._alpha(epoch), seed)
+        return Batch(pixels, torch.from_numpy(rows), self.texts(epoch, chosen), seed)
 
     def placed(self, batch: Batch) -> Batch:
         """The images on the device; the rest follows when it is used."""
         images = batch.images.to(self.device)  # `_replace` would count items where it means fields
-        return Batch(images, batch.image_id, batch.texts, batch.alpha, batch.seed)
+        return Batch(images, batch.image_id, batch.texts, batch.seed)
 
     def loss(self, micro: Batch) -> Tensor:
         """The weighted losses of Table 5."""
         generator = torch.Generator(self.device).manual_seed(micro.seed)
-        return torch.as_tensor(self.model(self._pairs(micro), StepContext(micro.alpha, generator)))
+        return torch.as_tensor(self.model(self._pairs(micro), StepContext(self.alpha, generator)))
 
     def after_step(self) -> None:
         """The twins follow."""
@@ -104,12 +118,6 @@ class LanguageTuning(FineTuning[LanguageNetwork, LanguageSettings, Batch]):
         if question is None:
             return PairBatch(images, compared, micro.image_id, hashes, noise).to(self.device)
         return WritingBatch(images, compared, micro.image_id, hashes, noise, question).to(self.device)
-
-    def _alpha(self, epoch: int) -> float:
-        """Rises linearly over the first epochs, in steps of one epoch."""
-        comparing = self.settings.comparing
-        share = 1.0 if epoch >= comparing.rise_epochs else epoch / comparing.rise_epochs
-        return comparing.alpha * share
 
 
 def text_hashes(texts: Sequence[str]) -> Tensor:

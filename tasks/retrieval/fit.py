@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from adapters.interface import FeatureExtractor, LoadedModel
 from foundation.errors import CellError
 from foundation.progress import Progress, silent
-from foundation.seeds import derive_seed
 from klip.tokens.vocabulary import Vocabulary
 from tasks.baselines.neighbours import retrieval_scores
 from tasks.fine_tuning import Chosen, fine_tune, preparing
 from tasks.input_path import InputPath, input_path
 from tasks.language.images import Squares, squares
 from tasks.language.network import LanguageNetwork, language_network
-from tasks.language.start import TextStart, text_start
-from tasks.language.texts import CaptionedData, CaptionedImage, learnt_captions
+from tasks.language.start import text_start
+from tasks.language.texts import CaptionedData, CaptionedImage, drawn_caption, learnt_captions
 from tasks.language.tokens import cut_remarks, encode, reading
 from tasks.language.tuning import LanguageTuning, Texts, text_hashes
 from tasks.protocol.settings import RetrievalSettings
@@ -47,23 +46,18 @@ class PairTuning(LanguageTuning):
         seed: int,
         device: torch.device,
     ) -> None:
-        self.of_each = min(settings.captions_per_epoch, *map(len, captions))
-        image_of = np.repeat(np.arange(len(captions)), self.of_each).tolist()
+        self.each = settings.captions_per_epoch
+        image_of = np.repeat(np.arange(len(captions)), self.each).tolist()
         super().__init__(model, to_input, settings, images, image_of, seed=seed, device=device)
         self.pieces = [encode(own, model.vocabulary, settings.max_tokens) for own in captions]
         self.hashes = [text_hashes(own) for own in captions]
 
     def texts(self, epoch: int, chosen: Chosen) -> Texts:
         """A caption for each item: those of an image are different in an epoch, and others in the next."""
-        drawn = [self._drawn(epoch, int(item)) for item in chosen]
+        drawn = [drawn_caption(self.pieces, self.each, int(item), seed=self.seed, epoch=epoch) for item in chosen]
         specials = self.model.vocabulary.specials
         compared = reading([self.pieces[image][caption] for image, caption in drawn], specials)
         return Texts(compared, torch.stack([self.hashes[image][caption] for image, caption in drawn]))
-
-    def _drawn(self, epoch: int, item: int) -> tuple[int, int]:
-        image, place = divmod(item, self.of_each)
-        order = np.random.default_rng(derive_seed("captions", self.seed, epoch, image))
-        return image, int(order.permutation(len(self.pieces[image]))[place])
 
 
 def fit_and_predict(
@@ -118,7 +112,7 @@ def fit_and_predict(
         checkpoint=checkpoint,
         key=key,
         progress=progress,
-        remarks=_remarks(settings, start, data, network.vocabulary),
+        remarks=_remarks(settings, data, network.vocabulary),
     )
 
 
@@ -154,10 +148,8 @@ def _second_stage(settings: RetrievalSettings) -> int:
     return settings.rerank if "itm" in settings.losses else 0
 
 
-def _remarks(settings: RetrievalSettings, start: TextStart, data: CaptionedData, vocabulary: Vocabulary) -> list[str]:
+def _remarks(settings: RetrievalSettings, data: CaptionedData, vocabulary: Vocabulary) -> list[str]:
     found = []
-    if settings.init_text == "model" and start.model is None:
-        found.append(start.told)
     if settings.rerank and not _second_stage(settings):
         found.append("the matching head is not trained: one stage, nothing is re-ranked")
     for part, items in (("training", data.train), ("test", data.test)):

@@ -120,9 +120,8 @@ def fit_and_predict(
             data, answer_all(network, to_input, images["test"], asked, reply, device=device, precision=precision)
         )
 
-    remarks = [start.told] if settings.init_text == "model" and loaded.text_file is None else []
     asked = [*questions, *(as_read(q.question) for q in data.test)]
-    remarks += cut_remarks(asked, start.vocabulary, settings.max_tokens, "questions")
+    remarks = cut_remarks(asked, start.vocabulary, settings.max_tokens, "questions")
     return fine_tune(tuning, predictions, checkpoint=checkpoint, key=key, progress=progress, remarks=remarks)
 
 

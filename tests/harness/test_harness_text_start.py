@@ -19,7 +19,7 @@ from harness.commands import print_left_out
 from harness.plan import PlannedCell, State, make_plan
 from harness.request import RunRequest
 from klip.toml_text import toml_document
-from tasks.language.start import BERT, LACKING, RANDOM, bert_folder, text_origin, text_start_name
+from tasks.language.start import BERT, LACKING, RANDOM, bert_folder, text_origin
 from tasks.protocol import task_settings
 from tasks.protocol.settings import LanguageSettings
 from tests.harness.conftest import HOME, environment
@@ -85,7 +85,7 @@ def test_every_start_has_a_name_and_a_hash_of_what_it_starts_from(weights: Path,
     assert text_origin(random, settings("model"), weights) == (LACKING, "random")
     assert text_origin(own, settings("model"), weights).name == "the model's own"
     assert text_origin(own, settings("model"), weights).digest == hash_file(tmp_path / "own/own-text.safetensors")
-    assert text_start_name(own, settings("bert"), weights) == f"from {BERT}"
+    assert text_origin(own, settings("bert"), weights).name == f"from {BERT}"
     assert len({text_origin(own, settings(start), weights).digest for start in ("random", "model", "bert")}) == 3
 
 

@@ -267,14 +267,6 @@ def test_long_captions_are_cut_and_the_share_is_told(
     assert question is not None and question.decoder.ids.shape[1] == 16
 
 
-def test_a_model_without_a_text_side_says_so_where_its_own_is_asked_for(
-    data: CaptionedData, make_settings: MakeSettings, make_model: MakeModel
-) -> None:
-    few = replace(data, train=data.train[:4], test=data.test[:1])
-    outcome = fit_and_predict(make_model(), few, make_settings(1, init_text="model"), seed=0)
-    assert any("no text side of its own" in warning for warning in outcome.warnings)
-
-
 @pytest.mark.parametrize(
     ("changes", "what"),
     [({"max_tokens": 5}, "no room for a caption"), ({"generated_tokens": (5, 100)}, "positions for 96")],

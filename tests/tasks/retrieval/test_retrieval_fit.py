@@ -133,11 +133,10 @@ def test_without_the_matching_loss_there_is_one_stage_and_it_is_said(data: Capti
     assert _fit(data, 1, settings={"rerank": 0}).warnings == []
 
 
-def test_a_model_without_a_text_side_and_texts_that_are_cut_are_remarked_on(data: CaptionedData) -> None:
-    outcome = _fit(data, 1, settings={"init_text": "model", "max_tokens": 12})
-    assert "no text side of its own" in outcome.warnings[0]
-    assert "% of the training captions are longer than 12 tokens" in outcome.warnings[1]
-    assert "% of the test captions are longer than 12 tokens" in outcome.warnings[2]
+def test_texts_that_are_cut_are_remarked_on(data: CaptionedData) -> None:
+    outcome = _fit(data, 1, settings={"max_tokens": 12})
+    assert "% of the training captions are longer than 12 tokens" in outcome.warnings[0]
+    assert "% of the test captions are longer than 12 tokens" in outcome.warnings[1]
 
 
 def test_a_single_training_image_is_refused(lit: DatasetIndex) -> None:
@@ -205,3 +204,12 @@ def test_an_image_and_its_text_come_together(data: CaptionedData) -> None:
     marks = tuning.model.vocabulary.specials
     for image, pieces in _seen(tuning, 0):
         assert pieces in [(marks.cls, *own, marks.sep) for own in tuning.pieces[image]]
+
+
+def test_the_weight_of_soft_targets_rises_step_by_step_over_the_first_epoch(data: CaptionedData) -> None:
+    tuning = _tuning(data, comparing={"alpha": 0.4, "rise_epochs": 1})
+    steps = tuning.steps_per_epoch
+    risen = [tuning.alpha for _ in tuning.batches(0)]
+    assert risen == pytest.approx([0.4 * step / steps for step in range(steps)]) and steps > 1
+    assert {tuning.alpha for _ in tuning.batches(1)} == {0.4}
+    assert _tuning(data, comparing={"alpha": 0.4, "rise_epochs": 0}).alpha == 0.4

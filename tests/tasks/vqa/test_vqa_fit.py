@@ -203,11 +203,6 @@ def test_questions_are_read_as_the_specification_says(asked: str, read: str) -> 
     assert as_read(asked) == read
 
 
-def test_a_text_side_that_the_model_lacks_is_told(data: VqaData) -> None:
-    (remark,) = fit(data, settings=small(1, init_text="model")).warnings
-    assert "no text side of its own" in remark
-
-
 def test_the_decoder_always_hears_the_question() -> None:
     """A text side that wrote from the image alone would answer any question alike."""
     start = text_start(model(), small(), lambda: ["how many", "two"])
