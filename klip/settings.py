@@ -142,6 +142,9 @@ class ContrastSettings(_Settings):
 class MatchingSettings(_Settings):
     """Image-text matching (section 4.2)."""
 
+    # [D] section 4.2, 0: as hard as they can be from the first step. A model that starts from nothing learns to match
+    # from wrong partners that are easy to tell, and hard ones come soon: the contrast needs 50 steps for them.
+    easy_epochs: int = Field(default=0, ge=0)
     negative_all_rank: bool = False  # [B] section 4.2: true only in retrieval fine-tuning
 
 

@@ -27,6 +27,7 @@ from leaderboard.submission import (
 )
 from results.record import FileReference, Record
 from results.store import EXECUTION, PREDICTIONS, RECORD, Store, StoredRecord, folder_name, truth_name
+from tasks.datasets.options import OFFICIAL
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _UNIX = 3
@@ -81,7 +82,7 @@ def pack(runs: Path, model: str, target: Path, submitter: str, *, profile: str |
 
 
 def whole_records(runs: Path, model: str, profile: str | None = None) -> list[StoredRecord]:
-    """The newest record per cell of a model: of all the data, and no sanity twin; ordered by cell."""
+    """The newest record per cell of a model: all the data, the protocol's split, no sanity twin; ordered by cell."""
     if not runs.is_dir():
         raise MissingError("no such runs folder", where=str(runs), way_out="give the --out folder of harness run")
     store = Store(runs)
@@ -93,7 +94,8 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
         known = {entry.record.cell.model for entry in stored} | {f.cell.model for f in store.failures()}
         if known:
             raise unknown_name("model", model, known, see=f"harness report --out {runs}")
-    chosen = [entry for entry in store.whole_records(profile) if entry.record.cell.model == model]
+    apart = store.whole_records(profile, apart=_has_asked_ratio)
+    chosen = [entry for entry in apart if entry.record.cell.model == model and not _has_asked_ratio(entry.record)]
     profiles = sorted({entry.record.cell.profile for entry in chosen})
     if len(profiles) > 1:
         raise UsageError(
@@ -104,6 +106,12 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
     if not chosen:
         raise MissingError(_why_none(mine, len(failures), profile), where=str(runs), way_out="run them: harness run")
     return chosen
+
+
+def _has_asked_ratio(record: Record) -> bool:
+    """Whether it was run with `--split 7:3` or the like, of the data set itself or of one that it is composed of."""
+    splits = [value for name, value in record.data.choices.items() if name == "split" or name.endswith(".split")]
+    return any(value != OFFICIAL for value in splits)
 
 
 def _why_none(mine: list[StoredRecord], failures: int, profile: str | None) -> str:

@@ -14,6 +14,7 @@ from adapters.decode import read_grey
 from adapters.pixel_cache import cached_array
 from foundation.progress import Progress, silent
 from tasks.datasets.just_decoded import JUST_DECODED
+from tasks.lookahead import each_opened
 
 Grey = NDArray[np.uint8]
 
@@ -57,22 +58,18 @@ def load_whole(sources: Sequence[ImageSource], size: int, progress: Progress = s
 
 def load_originals(sources: Sequence[ImageSource], progress: Progress = silent) -> list[Grey]:
     """All images at their own sizes, in memory."""
-    images = []
-    for done, source in enumerate(sources):
-        if done % 50 == 0:
-            progress(done, len(sources), "decoding")
-        images.append(_pixels(source))
-    return images
+    return list(each_opened(_pixels, sources, progress, "decoding"))
 
 
 def _cached(
     name: str, square: Callable[[Grey, int], Grey], sources: Sequence[ImageSource], size: int, progress: Progress
 ) -> Grey:
     def fill(squares: Grey) -> None:
-        for done, source in enumerate(sources):
-            if done % 50 == 0:
-                progress(done, len(sources), "decoding")
-            squares[done] = square(_pixels(source), size)
+        def read(source: ImageSource) -> Grey:
+            return square(_pixels(source), size)
+
+        for position, whole in enumerate(each_opened(read, sources, progress, "decoding")):
+            squares[position] = whole
 
     hashes = [source.pixel_hash for source in sources]
     return cached_array(name, hashes, (len(sources), size, size), fill, sources=[Path(__file__)])

@@ -23,9 +23,12 @@ class Negatives(NamedTuple):
     """bool [B]."""
 
 
-def negative_weights(similarity: Tensor, same: Tensor) -> Tensor:
-    """How likely each candidate [B, C] is drawn: the harder, the likelier; never one of the same image or text."""
-    weights = at_least_single(similarity.detach()).softmax(dim=1) + _FLOOR
+def negative_weights(similarity: Tensor, same: Tensor, hardness: float = 1.0) -> Tensor:
+    """How likely each candidate [B, C] is drawn: the harder, the likelier; never one of the same image or text.
+
+    With a hardness below 1 similarities count less, at 0 all candidates are as likely.
+    """
+    weights = (at_least_single(similarity.detach()) * hardness).softmax(dim=1) + _FLOOR
     return weights.masked_fill(same, 0.0)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foundation.cache import cache_root
 from foundation.errors import BenchError, MissingError
@@ -18,6 +18,13 @@ from foundation.hashing import hash_bytes, hash_file, hash_lines, hash_sources, 
 from foundation.progress import Progress, silent
 from tasks.datasets.just_decoded import JUST_DECODED
 from tasks.datasets.records import NO_LABEL, BadFile, Box, DatasetIndex, ImageEntry, ImageFile, Listing, Remarks
+from tasks.lookahead import each_opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
 
 __all__ = [
     "BadFile",
@@ -135,16 +142,54 @@ def _file_state(path: Path, root: Path) -> list[Any]:
 
 def _open_all(dataset: str, root: Path, listing: Listing, progress: Progress) -> _Opened:
     opening = _Opening(root, listing)
-    for done, file in enumerate(listing.files):
-        if done % 50 == 0:
-            progress(done, len(listing.files), f"indexing {dataset}")
-        opening.add(file)
+    looks = each_opened(_look, listing.files, progress, f"indexing {dataset}")
+    for file, seen in zip(listing.files, looks, strict=True):
+        opening.add(file, seen)
     progress(len(listing.files), len(listing.files), f"indexing {dataset}")
     return opening.outcome()
 
 
+class _Seen(NamedTuple):
+    """What a file holds, as far as it says so alone."""
+
+    dtype: str
+    pixels: Pixels
+    pixel_hash: str
+    difference_hash: int
+
+
+class _Look(NamedTuple):
+    """What looking into a file came to."""
+
+    hashes: list[str]
+    """Of its bytes, as far as they could be read."""
+    seen: _Seen | Exception
+
+
+def _look(file: ImageFile) -> _Look:
+    """Opens one file; called from several threads."""
+    hashes = ["unreadable"]
+    try:
+        if file.problem:
+            raise ValueError(file.problem)
+        hashes = [hash_file(path) for path in (file.path, *file.more)]
+        return _Look(hashes, _decode(file))
+    except Exception as error:  # image libraries raise everything, from OSError to struct.error
+        return _Look(hashes, error)
+
+
+def _decode(file: ImageFile) -> _Seen:
+    from adapters.decode import read_raw
+    from tasks.datasets.images import to_pixels
+
+    raw = [read_raw(path) for path in (file.path, *file.more)]
+    pixels = to_pixels(raw)
+    pixel_hash = hash_bytes("x".join(map(str, pixels.shape)).encode() + b" " + pixels.tobytes())
+    return _Seen(str(raw[0].dtype), pixels, pixel_hash, difference_hash(pixels if pixels.ndim == 2 else pixels[..., 1]))
+
+
 class _Opening:
-    """Opens files one after the other and gathers entries, bad files and what the data hash is taken of."""
+    """Takes what was seen in files in their order: entries, bad files and what the data hash is taken of."""
 
     def __init__(self, root: Path, listing: Listing) -> None:
         self.root = root
@@ -155,22 +200,20 @@ class _Opening:
         self.remarks = Remarks()
         self.masks: dict[Path, Any] = {}
 
-    def add(self, file: ImageFile) -> None:
+    def add(self, file: ImageFile, look: _Look) -> None:
         relative = file.path.relative_to(self.root).as_posix()
-        hashes = ["unreadable"]
         entry = None
         try:
-            if file.problem:
-                raise ValueError(file.problem)
-            hashes = [hash_file(path) for path in (file.path, *file.more)]
-            entry = self._entry(file, relative)
+            if isinstance(look.seen, Exception):
+                raise look.seen
+            entry = self._entry(file, relative, look.seen)
             self.images.append(entry)
-        except Exception as error:  # image libraries raise everything, from OSError to struct.error
+        except Exception as error:  # a look brings everything that image libraries raise
             reason = file.problem or f"{type(error).__name__}: {error}".splitlines()[0]
             # Records of the same data are the same wherever the data lie.
             self.bad.append(BadFile(relative, reason.replace(f"{self.root}/", "")[:200]))
         finally:
-            self.contents.append(self._content(file, relative, " ".join(hashes), entry))
+            self.contents.append(self._content(file, relative, " ".join(look.hashes), entry))
 
     def outcome(self) -> _Opened:
         head = f"classes {','.join(self.listing.classes)}"
@@ -184,14 +227,10 @@ class _Opening:
         boxes = canonical_json([list(box) for box in entry.boxes]).decode()
         return f"{file.image_id} {relative} {content} boxes {boxes} mask {entry.mask_hash}"
 
-    def _entry(self, file: ImageFile, relative: str) -> ImageEntry:
-        from adapters.decode import read_raw
+    def _entry(self, file: ImageFile, relative: str, seen: _Seen) -> ImageEntry:
         from tasks.datasets.boxes import check_boxes
-        from tasks.datasets.images import to_pixels
 
-        raw = [read_raw(path) for path in (file.path, *file.more)]
-        pixels = to_pixels(raw)
-        height, width = pixels.shape[:2]
+        height, width = seen.pixels.shape[:2]
         checked = check_boxes(file.boxes, width, height)
         entry = ImageEntry(
             image_id=file.image_id,
@@ -199,10 +238,10 @@ class _Opening:
             label=file.label,
             width=width,
             height=height,
-            dtype=str(raw[0].dtype),
+            dtype=seen.dtype,
             band=file.band,
-            pixel_hash=hash_bytes("x".join(map(str, pixels.shape)).encode() + b" " + pixels.tobytes()),
-            difference_hash=difference_hash(pixels if pixels.ndim == 2 else pixels[..., 1]),
+            pixel_hash=seen.pixel_hash,
+            difference_hash=seen.difference_hash,
             group=file.group,
             part=file.part,
             boxes=checked.kept,
@@ -210,7 +249,7 @@ class _Opening:
         )
         if file.mask:
             entry = self._with_mask(entry, file.mask)
-        JUST_DECODED.keep(entry.pixel_hash, pixels)
+        JUST_DECODED.keep(entry.pixel_hash, seen.pixels)
         stated = file.stated_size
         self.remarks = self.remarks._replace(
             clipped_boxes=self.remarks.clipped_boxes + checked.clipped,

@@ -25,6 +25,7 @@ from foundation.seeds import derive_seed
 from tasks.baselines.cfar import CfarDetector, Labelled
 from tasks.detection.answers import answer, within_image
 from tasks.detection.data import DetectionData, Scene
+from tasks.lookahead import each_opened
 from tasks.task import Row, Twin
 
 LARGEST_TRAINING = 400
@@ -115,7 +116,7 @@ def _images(scenes: Sequence[Scene], twin: Twin, seed: int) -> list[Grey]:
             )
             for scene in scenes
         ]
-    return [read_grey(scene.path) for scene in scenes]
+    return list(each_opened(lambda scene: read_grey(scene.path), scenes, silent, "decoding"))
 
 
 @cache

@@ -24,6 +24,7 @@ from foundation.progress import Progress, silent
 from foundation.seeds import derive_seed
 from tasks.datasets.just_decoded import JUST_DECODED
 from tasks.detection.data import Scene
+from tasks.lookahead import each_opened
 
 Grey = NDArray[np.uint8]
 
@@ -97,12 +98,14 @@ def _cached(
     scenes: Sequence[Scene], files: tuple[Size, ...], contents: tuple[Size, ...], side: int, progress: Progress
 ) -> Squares:
     def fill(pixels: Grey) -> None:
-        pixels[:] = 0
-        for done, (scene, content) in enumerate(zip(scenes, contents, strict=True)):
-            if done % 50 == 0:
-                progress(done, len(scenes), "decoding")
+        def read(position: int) -> Grey:
+            scene = scenes[position]
             grey = JUST_DECODED.take(scene.pixel_hash, partial(read_grey, scene.path))
-            pixels[done, : content.height, : content.width] = resized(grey, content)
+            return resized(grey, contents[position])
+
+        pixels[:] = 0
+        for position, grey in enumerate(each_opened(read, range(len(scenes)), progress, "decoding")):
+            pixels[position, : grey.shape[0], : grey.shape[1]] = grey
 
     parts = [f"{scene.pixel_hash} {content}" for scene, content in zip(scenes, contents, strict=True)]
     pixels = cached_array("scenes", parts, (len(scenes), side, side), fill, sources=[Path(__file__)])

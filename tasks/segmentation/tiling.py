@@ -22,6 +22,7 @@ from tasks.datasets.images import read_pixels
 from tasks.datasets.just_decoded import JUST_DECODED
 from tasks.datasets.masks import read_mask
 from tasks.datasets.records import IGNORE, DatasetIndex, ImageEntry
+from tasks.lookahead import each_opened
 
 Pixels = NDArray[np.uint8]
 ReadPixels = Callable[[ImageEntry], Pixels]
@@ -161,7 +162,5 @@ def _fill(
     padding: int,
     progress: Progress,
 ) -> None:
-    for done, entry in enumerate(entries):
-        if done % 50 == 0:
-            progress(done, len(entries), "cutting tiles")
-        out[first[done] : first[done + 1]] = tiling.cut(read(entry), padding)
+    for position, pixels in enumerate(each_opened(read, entries, progress, "cutting tiles")):
+        out[first[position] : first[position + 1]] = tiling.cut(pixels, padding)

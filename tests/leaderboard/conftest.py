@@ -53,6 +53,7 @@ class Runs:
         data: str = "data",
         limit: int | None = None,
         twin: Literal["none", "shuffled_labels", "noise_images"] = "none",
+        choices: dict[str, str] | None = None,
         scoring: str = DIGEST,
         finished: str = "2026-01-01T00:00:00+00:00",
     ) -> Record:
@@ -60,7 +61,10 @@ class Runs:
         cell = CellId(task="classification", dataset=dataset, model=model, profile=profile, seed=seed)
         images = [f"images/{position:03d}.png" for position in range(TEST_ITEMS)]
         labels = [position % len(CLASSES) for position in range(TEST_ITEMS)]
-        provenance = _provenance(dataset, hash_value([dataset, data]), images, world=world, limit=limit, twin=twin)
+        read_as = choices or {}
+        provenance = _provenance(
+            dataset, hash_value([dataset, data]), images, world=world, limit=limit, twin=twin, choices=read_as
+        )
         truth = {
             "dataset": dataset,
             "synthetic": provenance.synthetic,
@@ -139,6 +143,7 @@ def _key_parts(cell: CellId, data: DataProvenance, settings: dict[str, Any]) -> 
         "data": data.data_hash,
         "split": data.split_hash,
         "twin": data.twin,
+        "choices": data.choices,
         "weights_kind": "file",
         "weights_hash": None,
         "numerics": DIGEST,

@@ -107,6 +107,13 @@ def test_a_limited_record_or_a_sanity_twin_never_stands_in_for_a_whole_one(runs:
     assert [stored.record.key for stored in whole_records(runs.root, "mine")] == [whole.key]
 
 
+@pytest.mark.parametrize("name", ["split", "fusar_map.split"])
+def test_a_record_of_a_ratio_that_was_asked_for_never_stands_in_for_one_of_the_protocol(runs: Runs, name: str) -> None:
+    usual = runs.add(choices={name: "official"})
+    runs.add(choices={name: "7:3"}, finished="2026-01-02T00:00:00+00:00")
+    assert [stored.record.key for stored in whole_records(runs.root, "mine")] == [usual.key]
+
+
 def test_a_folder_with_only_limited_records_says_so(runs: Runs, tmp_path: Path) -> None:
     runs.add(limit=8)
     runs.add(twin="noise_images")

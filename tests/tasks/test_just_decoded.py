@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adapters import decode
+from tasks import lookahead
 from tasks.datasets import DataSource, read_index
 from tasks.datasets.just_decoded import JustDecoded
+from tasks.datasets.options import DataOptions
 from tasks.images import ImageSource, load_originals, load_squares
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -88,3 +90,17 @@ def test_index_and_squares_of_an_empty_cache_decode_an_image_once(source: DataSo
         assert (original == decode.read_grey(entry.path)).all()
     again = load_squares([entry._replace(pixel_hash=f"{entry.pixel_hash} anew") for entry in sources], 8)
     assert (squares == again).all(), "as if they had been decoded"
+
+
+def test_the_index_is_the_same_on_one_core_and_on_many(
+    source: DataSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "chips" / "class1" / "broken.png").write_bytes(b"no picture")
+    found = []
+    for cores in (1, 4):
+        monkeypatch.setattr(lookahead, "OPENERS", cores)
+        monkeypatch.setenv("FUSAR_KLIP_CACHE", str(tmp_path / f"cache{cores}"))
+        found.append(read_index(source, DataOptions(allow_bad=True)))
+    assert found[0] == found[1]
+    assert len(found[0].images) == 12
+    assert [bad.path for bad in found[0].bad] == ["class1/broken.png"]

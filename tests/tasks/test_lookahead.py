@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.lookahead import lookahead
+from tasks import lookahead as module
+from tasks.lookahead import each_opened, lookahead
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -33,6 +34,15 @@ def test_only_a_bounded_number_of_items_is_taken_ahead() -> None:
     next(results)
     assert taken <= 6
     assert list(results)[-1] == 99
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_files_are_opened_in_order_and_told_of_every_fifty(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    monkeypatch.setattr(module, "OPENERS", cores)
+    told: list[tuple[int, int, str]] = []
+    found = each_opened(lambda file: -file, range(120), lambda *said: told.append(said), "opening")
+    assert list(found) == [-file for file in range(120)]
+    assert told == [(0, 120, "opening"), (50, 120, "opening"), (100, 120, "opening")]
 
 
 def test_without_threads_nothing_runs_elsewhere() -> None:
