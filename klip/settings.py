@@ -142,9 +142,9 @@ class ContrastSettings(_Settings):
 class MatchingSettings(_Settings):
     """Image-text matching (section 4.2)."""
 
-    # [D] section 4.2, 0: as hard as they can be from the first step. A model that starts from nothing learns to match
-    # from wrong partners that are easy to tell, and hard ones come soon: the contrast needs 50 steps for them.
-    easy_epochs: int = Field(default=0, ge=0)
+    # [B] section 4.2: wrong partners are drawn by similarity; 0: all are as likely. A model that starts from nothing
+    # learns to match from those that are easy to tell, and the contrast needs 50 steps to leave none of them.
+    hardness: float = Field(default=1.0, ge=0, le=1)
     negative_all_rank: bool = False  # [B] section 4.2: true only in retrieval fine-tuning
 
 

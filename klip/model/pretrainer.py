@@ -65,8 +65,6 @@ class StepContext:
     """Weight of the soft targets, on its ramp (section 4.1)."""
     generator: torch.Generator
     """Of this step and rank: negatives and corruption. On the device of the model."""
-    hardness: float = 1.0
-    """Of the negatives of matching: from 0, where all are as likely, to 1, on its ramp (section 4.2)."""
 
 
 class _Candidates(NamedTuple):
@@ -231,8 +229,9 @@ class Pretrainer(nn.Module):
         draws = torch.rand(2, len(pairs), generator=run.context.generator, device=pairs.images.device)
         same = pairs.image_id[:, None] == others.image_id[None]
         same = same | (pairs.text_hash[:, None] == others.text_hash[None])
-        wrong_text = draw_negatives(negative_weights(others.i2t, same, run.context.hardness), draws[0])
-        return wrong_text, draw_negatives(negative_weights(others.t2i, same, run.context.hardness), draws[1])
+        hardness = self.settings.itm.hardness
+        wrong_text = draw_negatives(negative_weights(others.i2t, same, hardness), draws[0])
+        return wrong_text, draw_negatives(negative_weights(others.t2i, same, hardness), draws[1])
 
     def asked(self, pairs: PairBatch, context: StepContext) -> Asked:
         """What the language loss asks for; drawn before anything else, so that its size is known when it is needed."""

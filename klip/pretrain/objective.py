@@ -66,17 +66,8 @@ class _Rows:
 
 def alpha_at(settings: PretrainingSettings, step: int, steps_per_epoch: int) -> float:
     """The weight of the soft targets on its way up, by steps of the optimiser (sections 4.1 and 5.5)."""
-    return settings.itc.alpha * _risen(settings.itc.alpha_ramp_epochs, step, steps_per_epoch)
-
-
-def hardness_at(settings: PretrainingSettings, step: int, steps_per_epoch: int) -> float:
-    """How hard negatives are on their way from easy ones, by steps of the optimiser (section 4.2)."""
-    return _risen(settings.itm.easy_epochs, step, steps_per_epoch)
-
-
-def _risen(epochs: int, step: int, steps_per_epoch: int) -> float:
-    """What rises from 0 to 1 over so many epochs; 1 at once without any."""
-    return min(1.0, step / (epochs * steps_per_epoch)) if epochs else 1.0
+    ramp = settings.itc.alpha_ramp_epochs * steps_per_epoch
+    return settings.itc.alpha * min(1.0, step / ramp) if ramp else settings.itc.alpha
 
 
 def trained_rows(image_id: Tensor, settings: PretrainingSettings) -> Tensor:
@@ -154,8 +145,7 @@ class KlipObjective:
         device = self._world.device
         pairs = self._pairs(batch, position)
         alpha = alpha_at(self._settings, position.step, position.steps_per_epoch)
-        hardness = hardness_at(self._settings, position.step, position.steps_per_epoch)
-        context = StepContext(alpha=alpha, generator=position.generator("losses", device), hardness=hardness)
+        context = StepContext(alpha=alpha, generator=position.generator("losses", device))
         values: dict[str, Tensor] = module(pairs, context)
         temperature = self._module.online.temperature.detach()
         return {**values, "tau": temperature, "alpha": torch.tensor(alpha, device=device)}

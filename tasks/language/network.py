@@ -123,6 +123,7 @@ def klip_settings(settings: LanguageSettings, start: TextStart, *, seed: int) ->
             "tau_init": comparing.temperature,
             "tau_clamp": comparing.temperature_range,
         },
+        "itm": {**base.itm.model_dump(), "hardness": comparing.hardness},
         "queue": {"size": comparing.queue, "same_id": "positive"},
         "ema": {"m": comparing.momentum},
         "batch_size_per_device": max(2, settings.training.micro_batch),

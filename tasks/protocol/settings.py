@@ -223,6 +223,7 @@ class ComparingSettings(_Settings):
     alpha: float = Field(ge=0, le=1, description="weight of the soft targets")
     rise_epochs: int = Field(ge=0, description="until alpha is reached")
     queue: int = Field(ge=0, description="capped at four times the training pairs")
+    hardness: float = Field(ge=0, le=1, description="of wrong partners for matching; 0: all are as likely")
 
 
 class _LanguageSettings(_Settings):

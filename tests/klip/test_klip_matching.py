@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,18 @@ def test_weights_are_softmax_and_a_floor() -> None:
     assert not weights.requires_grad
     assert weights.diagonal().eq(0).all()
     assert weights[0].tolist() == pytest.approx([0, 1.0001, 1e-4], abs=1e-7)
+
+
+def test_without_hardness_all_but_the_own_are_as_likely_and_half_of_it_takes_the_root_of_the_odds() -> None:
+    similarity, own = torch.tensor([[0.0, 2.0, 6.0]]), torch.tensor([[True, False, False]])
+    assert negative_weights(similarity, own, hardness=0.0)[0].tolist() == pytest.approx([0, 1 / 3 + 1e-4, 1 / 3 + 1e-4])
+    odds = [(weights[0, 2] - 1e-4) / (weights[0, 1] - 1e-4) for weights in _of_hardness(similarity, own, 0.5, 1.0)]
+    assert odds[0] ** 2 == pytest.approx(float(odds[1]), rel=1e-3)
+    assert odds[1] == pytest.approx(math.exp(4), rel=1e-3)
+
+
+def _of_hardness(similarity: Tensor, own: Tensor, *values: float) -> list[Tensor]:
+    return [negative_weights(similarity.double(), own, hardness=value) for value in values]
 
 
 def test_a_row_of_duplicates_has_no_negative_and_no_part_in_the_loss() -> None:
