@@ -49,7 +49,7 @@ BEYOND = """
 model.vision_width model.vision_depth model.vision_heads model.drop_path model.text_width model.text_layers
 model.text_heads model.text_ffn model.positions model.spread image.patch text.dropout_stages
 model.init.vision model.init.text vision.grad_ckpt text.grad_ckpt image.flip data.text
-optim.lr_scale optim.restart_each_stage optim.accumulate precision
+optim.lr_scale optim.restart_each_stage optim.accumulate precision itm.hardness
 scio.tests scio.noise_rate scio.control scio.rescreen_every scio.held_out scio.strict scio.closing_screen audit.full
 log_every tensorboard save_minutes checkpoints debug.queue_check_every
 """
