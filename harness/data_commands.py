@@ -10,7 +10,8 @@ from foundation.names import unknown_name
 from harness.data import WORLD_SIZES, BuildChoices, WorldChoice, build_world, overview
 from harness.display import show_progress
 from harness.printing import print_json, print_rows
-from harness.request import RunRequest, parse_choices
+from harness.request import RunRequest, check_profile, parse_choices
+from tasks.datasets.options import TEXT_OPTIONS
 from tasks.sarworld.balance import fewest_images
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ _OF_TEXTS = {
     "text_out": "--out",
     "data_root": "--data-root",
     "world": "--world",
-    "label_map": "--label-map",
-    "split": "--split",
+    "profile": "--profile",
+    **{name: f"--{name.replace('_', '-')}" for name in TEXT_OPTIONS},
     "allow_bad": "--allow-bad",
     "paraphrase": "--paraphrase",
     "coords": "--coords",
     "n_images": "--n-images",
 }
-_USUAL = {"world": "mini", "coords": "percent"}
+_USUAL = {"world": "mini", "profile": "mini", "coords": "percent"}
 
 
 def status(data_root: Path | None, world: str, label_maps: list[str], as_json: bool) -> int:
@@ -85,10 +86,11 @@ def build_texts(given: dict[str, Any], as_json: bool) -> int:
         raise UsageError("texts and questions need a folder", way_out="name one with --out FOLDER")
     if given["world"] not in WORLD_SIZES:
         raise unknown_name("size", given["world"], WORLD_SIZES, see="harness data build --help")
-    read_as = {name: parse_choices(name.replace("_", "-"), given.get(name, [])) for name in ("label_map", "split")}
+    read_as = {name: parse_choices(name.replace("_", "-"), given.get(name, [])) for name in TEXT_OPTIONS}
     request = RunRequest(
         data_root=given.get("data_root"),
         world=given["world"],
+        profile=check_profile(given["profile"]),
         data_choices={name: values for name, values in read_as.items() if values},
         allow_bad=given.get("allow_bad", False),
         jobs=given["workers"],

@@ -149,7 +149,7 @@ def _made(index: DatasetIndex, request: RunRequest, choices: TextChoices, progre
         split = chosen_images(index, split, choices.images)
         contents = _captions(index, split)
     else:
-        contents = _questions(index, split, choices, progress)
+        contents = _questions(index, split, choices, request.profile, progress)
     histogram = {"dataset": index.dataset, "world": index.world, **contents.histogram}
     files = {**contents.files, "histogram.json": pretty_json(histogram)}
     found = Written(
@@ -210,9 +210,11 @@ def _most(texts: Sequence[str]) -> dict[str, Any]:
 # ---- questions
 
 
-def _questions(index: DatasetIndex, split: Split, choices: TextChoices, progress: Progress) -> Contents:
+def _questions(
+    index: DatasetIndex, split: Split, choices: TextChoices, profile: str, progress: Progress
+) -> Contents:
     """The questions of both parts, as the tasks ask them, and per task what is answered how often."""
-    settings = task_settings("paper", "vqa")
+    settings = task_settings(profile, "vqa")
     assert isinstance(settings, VqaSettings)
     settings = settings.model_copy(update={"paraphrases": choices.paraphrases, "coords": choices.coords})
     tasks = [task.id for task in TASKS.values() if index.dataset in task.datasets]

@@ -110,7 +110,7 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
 
 def _has_asked_ratio(record: Record) -> bool:
     """Whether it was run with `--split 7:3` or the like, of the data set itself or of one that it is composed of."""
-    splits = [value for name, value in record.data.choices.items() if name == "split" or name.endswith(".split")]
+    splits = [value for name, value in record.data.choices.items() if name.rpartition(".")[2] == "split"]
     return any(value != OFFICIAL for value in splits)
 
 

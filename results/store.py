@@ -47,6 +47,11 @@ _LONGEST = 120
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
+def _has_own_split(data: DataProvenance) -> bool:
+    """Whether the data set, or one that it is composed of (`fusar_map.split_sha256`), was split by a file or groups."""
+    return any(name.rpartition(".")[2] in OWN_SPLIT for name in data.choices)
+
+
 def truth_folder(data: DataProvenance) -> str:
     """How the folder of every truth of this data and split starts, relative to the root."""
     return f"splits/{data.dataset}-{data.data_hash[:8]}-{data.split_hash[:8]}"
@@ -182,7 +187,7 @@ class Store:
             data, cell = stored.record.data, stored.record.cell
             if not stored.record.implementation.startswith(implementation):
                 continue
-            if data.limit is not None or data.twin != "none" or OWN_SPLIT & set(data.choices):
+            if data.limit is not None or data.twin != "none" or _has_own_split(data):
                 continue
             if any(text.endswith(BY_HAND) for text in stored.record.deviations):
                 continue

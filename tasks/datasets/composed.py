@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from foundation.errors import MissingError
+from foundation.errors import CheckError, MissingError
 from foundation.hashing import hash_value
 from foundation.progress import Progress, silent
 from tasks.builders.captions import Domain
@@ -75,13 +75,26 @@ def compose(
         images=tuple(image for index in indices for image in _taken(index, root, classes, ratio)),
         bad=tuple(BadFile(f"{index.dataset}/{bad.path}", bad.reason) for index in indices for bad in index.bad),
         data_hash=hash_value({index.dataset: index.data_hash for index in indices}),
-        world=indices[0].world,
+        world=_world(dataset, root, indices),
         palette=next((index.palette for index in indices if index.palette), ()),
         pool=(_TRAIN,),
         choices=(*choices, *([("without", ", ".join(lacking))] if lacking else [])),
         remarks=Remarks(*(sum(counts) for counts in zip(*(index.remarks for index in indices), strict=True))),
         has_boxes=any(index.has_boxes for index in indices),
     )
+
+
+def _world(dataset: str, root: Path, indices: Sequence[DatasetIndex]) -> str | None:
+    """The world of all parts: what is part synthetic can be compared with neither."""
+    worlds = {index.world for index in indices}
+    if len(worlds) > 1:
+        told = ", ".join(f"{index.dataset}: {index.world or 'real'}" for index in indices)
+        raise CheckError(
+            f"{dataset} would mix real data with synthetic, or several worlds ({told})",
+            where=str(root),
+            way_out="give real data and each synthetic world a --data-root of its own",
+        )
+    return worlds.pop()
 
 
 def _read(dataset: str, part: Part, progress: Progress) -> DatasetIndex:

@@ -279,6 +279,15 @@ class VqaSettings(_LanguageSettings):
     answering: Literal["rank", "generate"]
     paraphrases: bool = Field(description="two further wordings of every question, in both parts")
     coords: Literal["percent", "pixel"] = Field(description="unit of a centre that is asked about (section 6.3)")
+    min_share: float = Field(ge=0, le=1, description="of a tile, for a land cover to be present (section 6.3)")
+    min_margin: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="lead of the main land cover, as a share of the labelled pixels; closer calls are not asked; None: "
+        "0 on real data, 0.05 on synthetic",
+    )
+    min_labelled: float = Field(ge=0, le=1, description="of a quadrant, for it to be asked about (section 6.3)")
     beams: int = Field(ge=1)
     generated_tokens: int = Field(ge=1)
 

@@ -63,11 +63,16 @@ def _about_targets(
 def _about_covers(
     index: DatasetIndex, images: Iterable[ImageEntry], settings: VqaSettings
 ) -> dict[str, list[Question]]:
-    margin = SYNTHETIC_MIN_MARGIN if index.synthetic else 0.0
+    usual = SYNTHETIC_MIN_MARGIN if index.synthetic else 0.0
     counts = cover_counts(index)
     return {
         image.image_id: landform_questions(
-            image.image_id, counts[image.image_id], min_margin=margin, paraphrases=settings.paraphrases
+            image.image_id,
+            counts[image.image_id],
+            min_margin=usual if settings.min_margin is None else settings.min_margin,
+            min_share=settings.min_share,
+            min_labelled=settings.min_labelled,
+            paraphrases=settings.paraphrases,
         )
         for image in images
     }

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from foundation.errors import CheckError, MissingError, UsageError
 from foundation.files import write_bytes
+from harness import language_data
 from harness.cli import app
 from harness.data_commands import text_lines
 from harness.language_data import MARKER, TextChoices, Written, build_language
@@ -303,6 +304,25 @@ def test_the_command_prints_histograms_and_is_silent_as_data(
     assert all((tmp_path / "texts" / name).is_file() for one in told["datasets"] for name in one["files"])
 
 
+def test_data_are_read_and_divided_as_in_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[RunRequest] = []
+    monkeypatch.setattr(language_data, "build_language", lambda request, *_: asked.append(request) or ([], []))
+    read_as = {
+        "split": "fusar_map=7:3",
+        "split_file": "fusar_ship_sense=ships.json",
+        "group": "fusar_map=scene",
+        "group_near_duplicates": "fusar_air_sense=yes",
+        "pool": "sar_aircraft_few=train",
+        "voc_origin": "sar_aircraft_few=1",
+    }
+    given = [word for name, value in read_as.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words = ["data", "build", "language", "--out", str(tmp_path), "--profile", "paper", *given]
+    done = CliRunner().invoke(app, words)
+    assert done.exception is None, done.output
+    chosen = {name: dict([value.split("=")]) for name, value in read_as.items()}
+    assert (asked[0].profile, asked[0].data_choices) == ("paper", chosen)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -317,6 +337,8 @@ def test_the_command_prints_histograms_and_is_silent_as_data(
         (("langauge", "--out", "x"), "belongs to texts"),
         (("sarworld", "--coords", "pixel"), "--coords"),
         (("sarworld", "--n-images", "10"), "--n-images"),
+        (("sarworld", "--group", "fusar_map=scene"), "--group"),
+        (("sarworld", "--profile", "paper"), "--profile"),
     ],
 )
 def test_what_means_nothing_is_refused_with_the_way_out(

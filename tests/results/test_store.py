@@ -105,7 +105,15 @@ def test_records_come_by_cell_and_the_newest_supersedes(store: Store, make_recor
     ]
 
 
-@pytest.mark.parametrize("choice", [{"split_sha256": "ab" * 8}, {"group_near_duplicates": "yes"}])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"split_sha256": "ab" * 8},
+        {"group_near_duplicates": "yes"},
+        {"fusar_map.split_sha256": "ab" * 8},
+        {"fusar_map.group_near_duplicates": "yes"},
+    ],
+)
 def test_a_record_of_a_split_of_its_own_is_no_whole_record(
     store: Store, make_record: MakeRecord, choice: dict[str, str]
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from foundation.errors import MissingError
+from foundation.errors import CheckError, MissingError
 from tasks.builders.captions import parse_caption
 from tasks.builders.landform import LAND_COVERS, count_covers
 from tasks.catalog import COMPOSED, DATASETS
@@ -112,6 +112,14 @@ def test_an_image_keeps_its_pixels_and_knows_its_scene(original: Path) -> None:
         assert (original / image.path).is_file() and image.pixel_hash == before.pixel_hash
         assert np.array_equal(read_pixels(index, image), read_pixels(_alone(original, name), before))
         assert image.group == (f"{name}/{before.group}" if before.group else "")
+
+
+def test_real_and_synthetic_parts_are_never_mixed(root: Path) -> None:
+    facts = {"world_version": 1, "size": "ci", "seed": 0, "complete": True}
+    (root / DATASETS["fusar_ship_sense"].folder / "synthetic.json").write_text(json.dumps(facts))
+    with pytest.raises(CheckError, match=r"fusar_air_sense: real, fusar_ship_sense: sarworld v1 ci seed 0"):
+        _composed(root)
+    assert _composed(root, names=["fusar_ship_sense"]).world == "sarworld v1 ci seed 0"
 
 
 def test_scenes_of_the_same_name_in_two_parts_stay_two_scenes(original: Path) -> None:

@@ -146,6 +146,23 @@ def test_land_covers_are_counted_once_and_read_from_the_cache(
     assert cover_counts(index)["fusar_map/000.png"].tile.covers == (72, 0, 0, 72)
 
 
+def test_what_counts_as_land_cover_and_as_a_close_call_is_a_setting(
+    tmp_path: Path, write_image: WriteImage, own_cache: Path
+) -> None:
+    """Of a tile half of which is road, and of one that is all road."""
+    assert own_cache.is_dir()
+    index = with_masks(tmp_path, write_image, MASKS, parts=("train", "test") * 2 + ("test", "train") * 2)
+
+    def answers(task: str, **changes: float) -> set[str]:
+        data = built(index, task, settings=small(**changes))
+        return {question.answer for question in (*data.train, *data.test)}
+
+    assert answers("vqa_all_land") == {"building, road", "vegetation, road", "water, road", "road"}
+    assert answers("vqa_all_land", min_share=0.6) == {"road"}
+    assert answers("vqa_main_land") > {"road"}
+    assert answers("vqa_main_land", min_margin=0.1) == {"road"}, "the others are halves"
+
+
 def test_a_damaged_cache_is_made_again(tmp_path: Path, write_image: WriteImage, own_cache: Path) -> None:
     index = with_masks(tmp_path, write_image, MASKS)
     right = cover_counts(index)
