@@ -38,6 +38,14 @@ def scene_of(index: DatasetIndex, image: ImageEntry) -> Scene:
     return Scene(targets, Size(image.width, image.height), DOMAINS[source])
 
 
+def described(index: DatasetIndex, image: ImageEntry) -> Scene:
+    """The same for captions, which tell the types of all targets or of none: without those of some, of none."""
+    scene = scene_of(index, image)
+    if all(target.type is not None for target in scene.targets):
+        return scene
+    return scene._replace(targets=[target._replace(type=None) for target in scene.targets])
+
+
 def types_of(index: DatasetIndex) -> tuple[str, ...]:
     """The label list: names that say a type."""
     return tuple(name for name in index.classes if name not in _UNTYPED)

@@ -15,7 +15,7 @@ from tasks.builders.captions import Caption, captions
 from tasks.datasets.composed import part_of
 from tasks.datasets.division import divide
 from tasks.datasets.records import DatasetIndex, ImageEntry
-from tasks.language.targets import scene_of
+from tasks.language.targets import described
 from tasks.parts import TaskParts, limited
 from tasks.protocol.settings import CaptionSettings, RetrievalSettings
 from tasks.splits import Split
@@ -85,7 +85,7 @@ def drawn_caption(captions: Sequence[Sequence[Any]], each: int, item: int, *, se
 
 def caption_items(index: DatasetIndex, images: Sequence[ImageEntry]) -> list[CaptionedImage]:
     """The five captions of each image, from its boxes (section 6.2)."""
-    return [CaptionedImage(image, tuple(captions(image.image_id, *scene_of(index, image)))) for image in images]
+    return [CaptionedImage(image, tuple(captions(image.image_id, *described(index, image)))) for image in images]
 
 
 def chosen_images(index: DatasetIndex, split: Split, images: int | None) -> Split:

@@ -90,7 +90,7 @@ GRIDS: Mapping[Size, Mapping[str, Grid]] = MappingProxyType(
             "sar_aircraft_few": Grid(300, 160, 2.0, 112),
             "fusar_map": Grid(240, 128, 2.04),
             "air_polarsar_seg": Grid(80, 128, 8.0),
-            "corpus": Grid(1500, 128, 2.0),
+            "corpus": Grid(6000, 128, 2.0),
             "scenes": Grid(7, 256, 1.0),
         },
         "default": {

@@ -155,6 +155,17 @@ def test_captions_name_types_only_where_the_boxes_have_them(original: Path) -> N
     assert fine == {"fusar_ship_sense": {"large one", "small one"}}
 
 
+def test_an_image_of_which_some_targets_have_no_type_is_told_without_types(root: Path) -> None:
+    path = root / "fusar_ship_sense" / "instances_all.json"
+    content = json.loads(path.read_text())
+    content["categories"][1]["name"] = "ship"
+    path.write_text(json.dumps(content))
+    index = _composed(root, names=("fusar_ship_sense",), label_map="fine")
+    for item in caption_items(index, index.images):
+        told = {fact.name for text in item.texts for fact in parse_caption(text) if fact.kind == "type"}
+        assert told == ({"large one"} if len(item.image.boxes) == 1 else set())
+
+
 @pytest.mark.parametrize("dataset", COMPOSED)
 def test_what_another_task_tests_with_is_never_learnt_here(original: Path, dataset: str) -> None:
     parts = divide(_composed(original, dataset))
