@@ -52,7 +52,9 @@ Ablation = Annotated[
 Work = Annotated[
     Path | None, typer.Option(help="folder of the ablation's trainings and models; without it: OUT/ablation")
 ]
-Epochs = Annotated[int | None, typer.Option(min=1, help="of every pre-training of the ablation; by default 36")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="of every pre-training of the ablation; by default what its recipe says")
+]
 Size = Annotated[str | None, typer.Option(help="of the ablation's models: tiny or base; by default tiny")]
 Corpus = Annotated[Path | None, typer.Option(help="of the ablation's texts; without it: that of the synthetic world")]
 

@@ -17,15 +17,19 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from adapters.registry import load_model_file
+from foundation.cache import cache_root
 from foundation.errors import BenchError, CellError, UsageError
-from foundation.files import read_json
-from foundation.hashing import hash_file
+from foundation.files import read_json, write_json
+from foundation.hashing import hash_file, hash_value
 from foundation.names import unknown_name
+from klip.corpus import TEXTS, Corpus
 from klip.run_record import HOME
+from klip.text import read_corpus
 from klip.text_file import text_file_beside
 
 LARGEST_MB = 20
@@ -33,6 +37,9 @@ LARGEST_MB = 20
 STAGES = 3
 """Of SCIO; the second and the third take a fifth of the epochs each."""
 _DATA_MARKER = "synthetic.json"
+_TEMPLATE_TEXTS = "texts_template.jsonl"
+_CORPUS_FILE = "CORPUS/"
+"""How a file of the corpus starts in a command."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +193,7 @@ def _length(recipe: Recipe, epochs: int) -> list[str]:
 
 def _run(name: str, command: Sequence[str], order: Order, *, quiet: bool) -> None:
     """The command in a process of its own: it is the very one that a user would type."""
-    folders = {"CORPUS": str(order.corpus), "RUN": str(order.work / name), "VOCABULARY": str(order.vocabulary)}
-    arguments = [folders.get(part, part).replace("=OUT/", f"={order.out}/") for part in command]
+    arguments = typed(name, command, order)
     search = os.pathsep.join(part for part in (str(HOME), os.environ.get("PYTHONPATH", "")) if part)
     environment = {**os.environ, "PYTHONPATH": search}
     line = [sys.executable, "-m", "klip.cli", *arguments, "--device", order.device]
@@ -202,6 +208,16 @@ def _run(name: str, command: Sequence[str], order: Order, *, quiet: bool) -> Non
         )
         error.exit_code = code if code > 0 else 128 - code
         raise error
+
+
+def typed(name: str, command: Sequence[str], order: Order) -> list[str]:
+    """The arguments with the folders and files of this order."""
+    folders = {"CORPUS": str(order.corpus), "RUN": str(order.work / name), "VOCABULARY": str(order.vocabulary)}
+    arguments = [folders.get(part, part).replace("=OUT/", f"={order.out}/") for part in command]
+    return [
+        str(order.corpus / part.removeprefix(_CORPUS_FILE)) if part.startswith(_CORPUS_FILE) else part
+        for part in arguments
+    ]
 
 
 @contextmanager
@@ -266,8 +282,48 @@ def finished(name: str, command: Sequence[str], order: Order) -> Built | None:
     named = [found.weights.sha256, *([found.text.sha256] if found.text is not None else [])]
     made = tomllib.loads(card.read_text(encoding="utf-8")).get("made", {})
     same = made.get("command") == f"klip {shlex.join(command)}" and named == [hash_file(path) for path in files]
-    synthetic = _data(order, {}).get("synthetic")
-    if not same or synthetic is None or made.get("data", {}).get("synthetic") != synthetic:
+    if not same or not _same_corpus(made.get("data", {}), name, command, order):
         return None  # its run folder knows whether anything is left to do
     size = sum(path.stat().st_size for path in files) / 1e6
     return Built(name, False, float(made.get("seconds", 0.0)), round(size, 2), 0.0)
+
+
+def _same_corpus(recorded: Mapping[str, Any], name: str, command: Sequence[str], order: Order) -> bool:
+    """Whether a card tells of the corpus that is there: by its world, or by its content where it has none."""
+    synthetic = _data(order, {}).get("synthetic")
+    if synthetic is not None:
+        return bool(recorded.get("synthetic") == synthetic)
+    try:
+        digest = _corpus_digest(order.corpus, _texts_of(typed(name, command, order), order.corpus), order.limit)
+    except (BenchError, OSError):
+        return False  # the training says what is wrong with it
+    return recorded.get("sha256") == digest
+
+
+def _texts_of(arguments: Sequence[str], corpus: Path) -> Path:
+    """The texts that a training reads."""
+    sets = [after.partition("=") for before, after in pairwise(arguments) if before == "--set"]
+    chosen = {key: value.strip("\"'") for key, _, value in sets}
+    if arguments[0] == "pretrain":
+        named = [after for before, after in pairwise(arguments) if before == "--texts"]
+        if named:
+            return Path(named[-1])
+        return corpus / (_TEMPLATE_TEXTS if chosen.get("data.text") == "template" else TEXTS)
+    return corpus / (chosen.get("clip.texts", _TEMPLATE_TEXTS) if arguments[1] == "clip" else TEXTS)
+
+
+def _corpus_digest(folder: Path, texts: Path, limit: int | None) -> str:
+    """The hash of a corpus as a training takes it; images are read again only where a size or a time has changed."""
+    records = tuple(islice(read_corpus(texts), limit))
+    images = [folder / text.image_id for text in records]
+    found = [(text.image_id, path.stat()) for text, path in zip(records, images, strict=True)]
+    state = [str(folder.resolve()), hash_file(texts), *([name, at.st_size, at.st_mtime_ns] for name, at in found)]
+    note = cache_root() / "corpora" / f"{hash_value(state)[:24]}.json"
+    if note.is_file():
+        try:
+            return str(read_json(note)["sha256"])
+        except (BenchError, KeyError, TypeError):
+            note.unlink(missing_ok=True)
+    digest = Corpus(folder, records, tuple(map(hash_file, images)), texts).digest
+    write_json(note, {"path": str(texts.resolve()), "sha256": digest})
+    return digest

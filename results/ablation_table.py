@@ -8,9 +8,10 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
+from results.means import mean_remarks
 from results.record import Failure, Record
 from results.reported import Column, reported_table
-from results.rows import TableRow, rounded
+from results.rows import TableRow
 from results.tables import Table, TableCell, fill_table
 
 NUMBER = 8
@@ -28,10 +29,12 @@ class AblationRow(NamedTuple):
     """Printed name."""
     printed: tuple[str, str, str] | None = None
     """The row of the paper's table: texts of pre-training, whether screened, whether rebuilt. None: it has none."""
+    state: str = ""
+    """Why there is no such model; empty if there is or could be."""
 
 
 class Order(NamedTuple):
-    """Rows that are expected to come out from the best to the worst."""
+    """Rows that are expected to come out from the best to the worst; those without any number are passed over."""
 
     models: tuple[str, ...]
     about: str
@@ -57,7 +60,7 @@ def ablation_table(
     names = [row.model for row in rows]
     groups = {record.cell.model: record.model.backbone for record in records}
     group = next((groups[name] for name in names if name in groups), "mini")
-    shown = [TableRow(row.model, row.name, groups.get(row.model, group)) for row in rows]
+    shown = [TableRow(row.model, row.name, groups.get(row.model, group), state=row.state) for row in rows]
     places = {row.model: row.printed for row in rows}
     table = fill_table(
         NUMBER,
@@ -67,7 +70,8 @@ def ablation_table(
         failures=failures,
         printed=lambda row, column: _printed(places.get(row.model), column),
     )
-    told = [*remarks, *_means(table), *(text for order in orders for text in _came_out(table, order))]
+    means = mean_remarks(table.lines, range(len(table.columns)), "six tasks")
+    told = [*remarks, *means, *(text for order in orders for text in _came_out(table, order))]
     return table._replace(remarks=(*told, *table.remarks))
 
 
@@ -80,22 +84,15 @@ def _printed(place: tuple[str, str, str] | None, column: Column) -> Decimal | No
     return None
 
 
-def _means(table: Table) -> list[str]:
-    """The unweighted mean of all columns (section 11.5), of rows that have them all."""
-    found = []
-    for line in table.lines:
-        values = [cell.value for cell in line.cells if cell.value is not None]
-        if len(values) == len(table.columns):
-            found.append(f"{line.row.name} {rounded(math.fsum(values) / len(values))}")
-    return [f"Mean of the six tasks: {', '.join(found)}."] if found else []
-
-
 def _came_out(table: Table, order: Order) -> list[str]:
     lines = {line.row.model: line for line in table.lines}
-    names = [lines[model].row.name for model in order.models]
+    models = [model for model in order.models if any(cell.value is not None for cell in lines[model].cells)]
+    if len(models) < 2:
+        return []
+    names = [lines[model].row.name for model in models]
     held, asked = [], []
     for place, column in enumerate(table.columns):
-        cells = [lines[model].cells[place] for model in order.models]
+        cells = [lines[model].cells[place] for model in models]
         if all(cell.value is not None for cell in cells):
             asked.append(column.headers[-1])
             if all(_not_below(one, other) for one, other in pairwise(cells)):

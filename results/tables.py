@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from results.compare import NOTE, Verdict, difference, judge, reported_number
 from results.excuses import Excuses
+from results.means import mean_remarks
 from results.record import Failure, Record
 from results.reported import Column, columns, reported_rows, tolerance
 from results.rows import Summary, TableRow, column_records, rounded, summarise
@@ -51,6 +52,8 @@ _BESIDE = (
     ("spice", "tuple_f1", "tuple F1, which is not SPICE"),
 )
 """Metric of a column, a further one of the same records that a reader should see beside it, and what it is."""
+_OF_QUESTIONS_ALONE = 8
+"""The table that is all questions and averages them by itself."""
 _HASH_DIGITS = 12
 
 
@@ -223,7 +226,7 @@ def fill_table(
         columns=shown,
         lines=tuple(numbered),
         footnotes=tuple(footnotes),
-        remarks=tuple(_remarks(number, lines, found, records, names)),
+        remarks=tuple(_remarks(number, numbered, found, records, names)),
         provenance=tuple(_provenance(groups) for groups in found),
         beside=tuple(_beside(rows, shown, found)),
     )
@@ -455,6 +458,9 @@ def _remarks(
     if "retrieval" in filled:
         remarks.append(_DIRECTIONS)
     remarks.extend(text for task, text in _MAJORITIES.items() if task in filled)
+    if number != _OF_QUESTIONS_ALONE:
+        asked = [place for place, column in enumerate(columns(number)) if _kind(column.task_id) == "vqa"]
+        remarks.extend(mean_remarks(lines, asked, "six VQA tasks"))
     remarks.extend(text_side_remarks(found))
     strangers = sorted({record.cell.model for record in records} - set(names))
     if strangers:

@@ -1,33 +1,34 @@
-"""`harness run --ablation table8`: five trainings that differ in their texts alone, the six questions, the table."""
+"""`harness run --ablation table8`: trainings that differ in their texts alone, the six questions, the table."""
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from adapters.registry import catalog
 from foundation.errors import MissingError, UsageError
-from harness import ablation
+from harness import ablation, cli_options
 from harness.ablation import Choices, cells_of, prepare, recipes
-from harness.ablation_rows import MODELS, ROWS, stored_records, stored_table
+from harness.ablation_rows import (
+    MODELS,
+    ROWS,
+    absent_rows,
+    rows_of,
+    table_of,
+)
 from harness.execute import Outcome
 from harness.options import make_ablation
-from harness.plan import Plan, PlannedCell, State
-from harness.report import default_table
+from harness.plan import Plan
 from harness.request import RunRequest
-from results.record import CellId, Metric, Record
 from results.reported import columns
 from results.store import Store
 from tasks.catalog import TASKS
 from tests.harness.conftest import Harness
 from tests.klip.small_corpus import record, write_corpus, write_lines
-from tests.results.conftest import _record
 
 SMALL = ("batch_size_per_device=8",)
 
@@ -36,6 +37,7 @@ def _corpus(folder: Path, count: int = 24) -> Path:
     records = [record(number, Count=f"{number} ships") for number in range(count)]
     corpus = write_corpus(folder, records, side=64)
     write_lines(corpus / "texts_template.jsonl", [{**entry, "Region": "a harbour"} for entry in records])
+    write_lines(corpus / "texts_clean.jsonl", [{**entry, "Environment": "open sea"} for entry in records])
     (corpus / "synthetic.json").write_text('{"dataset": "corpus", "world_version": 2, "size": "ci", "seed": 0}')
     return corpus
 
@@ -66,8 +68,12 @@ def test_rows_differ_in_their_texts_alone(size: str) -> None:
         "table8-screen": ("corpus", True, False, "none"),
         "table8-reconstruct": ("corpus", True, True, "none"),
         "table8-random": ("corpus", True, False, "random"),
+        "table8-clean": ("corpus", False, True, "none"),
     }
     assert {values["scio.screen"] for values in found.values()} == {True}
+    named = {row.id: made[row.id].arguments for row in ROWS if "--texts" in made[row.id].arguments}
+    assert list(named) == ["table8-clean"]
+    assert ("--texts", "CORPUS/texts_clean.jsonl") in pairwise(named["table8-clean"])
 
 
 def test_the_same_epochs_in_every_row() -> None:
@@ -148,102 +154,53 @@ def test_a_plan_names_the_trainings_that_are_left(harness: Harness, tmp_path: Pa
     found: dict[str, Any] = json.loads(shown.stdout)
     assert [one["id"] for one in found["models"] if one["id"] in MODELS] == [row.id for row in ROWS]
     assert not any(one["ready"] for one in found["models"]) and found["cells"] is None
-    assert "scio.control=random" in found["models"][-1]["command"]
+    commands = {one["id"]: one["command"] for one in found["models"]}
+    assert "scio.control=random" in commands["table8-random"]
+    assert "--texts CORPUS/texts_clean.jsonl" in commands["table8-clean"]
     assert not (tmp_path / "runs").exists(), "a plan leaves nothing behind"
     refused = harness("run", "--work", "here")
     assert refused.returncode == 2 and "add --ablation table8" in refused.stderr
 
 
-def _stored(root: Path, *, limit: int | None = None, twin: str = "none", seed: int = 0) -> Store:
-    store = Store(root)
-    for place, row in enumerate(ROWS):
-        for column in columns(8):
-            metrics = {"accuracy": Metric(value=50.0 + place, low=45.0, high=60.0, n=100)}
-            made: Record = _record(
-                row.id,
-                column.task_id,
-                column.dataset_id,
-                metrics=metrics,
-                profile="mini",
-                world="sarworld v2",
-                limit=limit,
-                twin=twin,
-                seed=seed,
-                deviations=("vqa.init_text=model by hand",),
-            )
-            store.write(made)
-    return store
+@pytest.mark.parametrize(
+    ("choices", "name"),
+    [
+        ({}, "table8-mini"),
+        ({"split_file": {"fusar_map": "x.json"}}, "table8-mini-own-split"),
+        ({"group_near_duplicates": {"": "yes"}}, "table8-mini-own-split"),
+        ({"split": {"fusar_map": "7:3"}}, "table8-mini-split-fusar-map-7-3"),
+        ({"split": {"": "7:3"}}, "table8-mini-split-7-3"),
+        (
+            {"split_file": {"fusar_map": "x.json"}, "voc_origin": {"": "0"}},
+            "table8-mini-own-split-voc-origin-0",
+        ),
+    ],
+)
+def test_a_table_of_another_split_has_a_name_of_its_own(choices: dict[str, dict[str, str]], name: str) -> None:
+    asked = cells_of(RunRequest(data_choices=choices), Choices())
+    assert ablation.table_name(asked) == name
+    if name != "table8-mini":
+        assert ablation._further(asked, Outcome(Plan(asked, (), {}, (), {})), Store(Path("nowhere"))) == []
 
 
-def test_the_table_is_made_again_from_what_is_stored(tmp_path: Path, harness: Harness) -> None:
-    store = _stored(tmp_path / "runs")
-    made = stored_table(store, None)
-    assert [line.cells[0].value for line in made.lines[:5]] == [50.0, 51.0, 52.0, 53.0, 54.0]
-    assert default_table(store, None) == (8, []), "rows of the ablation are no rows of Table 6"
-    shown = harness("report", "--out", tmp_path / "runs")
-    assert shown.returncode == 0, shown.stderr
-    assert "random removal" in shown.stdout and "table8-mini.csv" in shown.stdout
-    with (tmp_path / "runs/reports/table8-mini.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert {row["reported"] for row in rows if row["model"] == "table8-random"} == {""}
-    assert {row["reported"] for row in rows if row["column"] == "vqa_reg_land" and row["reported"]} == {
-        *("78.96", "85.52", "88.39", "93.58")
-    }
+def test_only_a_corpus_with_clean_texts_has_their_row(tmp_path: Path) -> None:
+    assert rows_of(None) == rows_of(tmp_path / "nowhere") == ROWS
+    corpus = _corpus(tmp_path / "corpus")
+    assert rows_of(corpus) == ROWS and absent_rows(corpus) == {}
+    (corpus / "texts_clean.jsonl").unlink()
+    request = RunRequest(out=tmp_path)
+    assert "table8-clean" not in cells_of(request, Choices(), corpus).models
+    assert "table8-clean" not in ablation._order(request, Choices(), corpus).recipes
+    why = absent_rows(corpus)
+    made = table_of([], absent=why)
+    assert why == {"table8-clean": "the corpus has no texts_clean.jsonl"}
+    line = next(line for line in made.lines if line.row.model == "table8-clean")
+    assert {cell.reason for cell in line.cells} == {why["table8-clean"]}
 
 
-def test_limited_and_destroyed_cells_never_make_the_table(tmp_path: Path) -> None:
-    for limit, twin in ((5, "none"), (None, "noise_images")):
-        with pytest.raises(MissingError, match="no finished cell of the ablation"):
-            stored_table(_stored(tmp_path / f"{limit}-{twin}", limit=limit, twin=twin), None)
-    names = [
-        ablation.table_name(RunRequest(limit=limit, twin=twin))
-        for limit, twin in ((None, "none"), (5, "none"), (None, "noise_images"))
-    ]
-    assert names == ["table8-mini", "table8-mini-limit5", "table8-mini-noise_images"]
-    by_hand = cells_of(RunRequest(by_hand=(("vqa.training.epochs", "2"),)), Choices())
-    assert ablation.table_name(by_hand) == "table8-mini-by-hand"
-    assert ablation.table_name(cells_of(RunRequest(), Choices())) == "table8-mini"
-
-
-def test_records_with_other_settings_by_hand_do_not_make_the_table(tmp_path: Path) -> None:
-    store = _stored(tmp_path)
-    text = ("vqa.init_text=model by hand", "vqa.training.epochs=2 by hand")
-    metrics = {"accuracy": Metric(value=99.0, n=100)}
-    store.write(
-        _record(ROWS[0].id, "vqa_reg_land", "vqa_landform", metrics=metrics, profile="mini", deviations=text, seed=1)
-    )
-    made = stored_table(store, "mini")
-    assert [cell.value for cell in made.lines[0].cells] == [50.0] * 6
-    with pytest.raises(MissingError, match="no finished cell of the ablation"):
-        stored_table(store, "paper")
-
-
-def test_questions_that_were_not_asked_again_keep_their_numbers_of_the_same_models(tmp_path: Path) -> None:
-    store = _stored(tmp_path)
-    asked = cells_of(RunRequest(out=tmp_path, tasks="vqa_main_land"), Choices())
-
-    def further(weights: str | None) -> list[str]:
-        cells = tuple(
-            PlannedCell(
-                CellId(task="vqa_main_land", dataset="vqa_landform", model=row.id, profile="mini", seed=0),
-                catalog()["random-mini"].model_copy(update={"id": row.id}),
-                State.DONE,
-                weights_hash=weights,
-            )
-            for row in ROWS
-        )
-        found = ablation._further(asked, Outcome(Plan(asked, (), {}, cells, {})), store)
-        return [record.cell.task for record in found]
-
-    assert further("f" * 64) == [], "these are other models"
-    before = stored_records(store, "mini")[0].record
-    for stored in stored_records(store, "mini"):
-        model = stored.record.model.model_copy(update={"weights_hash": "f" * 64})
-        store.write(stored.record.model_copy(update={"model": model}))
-    tasks = further("f" * 64)
-    assert len(tasks) == 5 * len(ROWS) and "vqa_main_land" not in tasks and before.model.weights_hash is None
-    limited = asked.model_copy(update={"limit": 5})
-    assert ablation._further(limited, Outcome(Plan(limited, (), {}, (), {})), store) == []
+def test_the_help_leaves_the_epochs_to_the_recipe() -> None:
+    told = get_args(cli_options.Epochs)[1].help
+    assert "by default what its recipe says" in told and not any(sign.isdigit() for sign in told)
 
 
 def test_data_that_is_not_there_is_told_before_any_training(tmp_path: Path) -> None:
@@ -254,33 +211,6 @@ def test_data_that_is_not_there_is_told_before_any_training(tmp_path: Path) -> N
     assert not list((tmp_path / "runs").rglob("*.pt"))
 
 
-@pytest.mark.parametrize(
-    ("tasks", "number", "further"),
-    [
-        (("classification/fusar_air/top1",), 4, []),
-        (("caption/rs_captions/bleu_4",), 6, []),
-        (("caption/rs_captions/bleu_4", "classification/fusar_air/top1"), 4, [6]),
-    ],
-)
-def test_the_table_that_is_shown_is_one_that_has_numbers(
-    tmp_path: Path, harness: Harness, tasks: tuple[str, ...], number: int, further: list[int]
-) -> None:
-    store = Store(tmp_path / "runs")
-    for place in tasks:
-        task, dataset, metric = place.split("/")
-        store.write(_record("random-mini", task, dataset, values={metric: 50.0}, profile="mini"))
-    assert default_table(store, None) == (number, further)
-    shown = harness("report", "--out", tmp_path / "runs", "--json")
-    found = json.loads(shown.stdout)
-    assert (found["table"], found["further_tables"]) == (number, further), shown.stderr
-    assert ("harness report --table 6" in harness("report", "--out", tmp_path / "runs").stdout) == bool(further)
-
-
-def test_only_tables_from_records_are_reported(harness: Harness, tmp_path: Path) -> None:
-    done = harness("report", "--table", "7", "--out", tmp_path)
-    assert done.returncode == 2 and "unknown table: '7'" in done.stderr
-
-
 def test_columns_of_the_language_tables_are_cells_of_the_catalogue() -> None:
     for number in (6, 8):
         for column in columns(number):
@@ -288,7 +218,7 @@ def test_columns_of_the_language_tables_are_cells_of_the_catalogue() -> None:
             assert column.dataset_id in task.datasets and column.metric_id in task.metrics
 
 
-@pytest.mark.slow  # seven trainings and as many cells as rows, in processes of their own
+@pytest.mark.slow  # a training and a cell for every row, in processes of their own
 def test_a_small_ablation_from_texts_to_the_table(tmp_path: Path, tiny_vision_root: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(tiny_vision_root / "fusar_map", data / "fusar_map")
@@ -307,6 +237,21 @@ def test_a_small_ablation_from_texts_to_the_table(tmp_path: Path, tiny_vision_ro
     assert not (tmp_path / "runs/reports/table6-mini-limit4-by-hand.md").exists()
     planned, asked = prepare(request, choices)
     assert asked is not None and all(one.ready for one in planned)
+    assert done.written.table.remarks[0].startswith("Every row is KLIP tiny, pre-trained for 3 epochs with seed 0")
+    assert "on a synthetic corpus (dataset corpus, seed 0, size ci, world_version 2)" in done.written.table.remarks[0]
+
+    corpus = choices.corpus
+    assert corpus is not None
+    marker, clean = corpus / "synthetic.json", (corpus / "texts_clean.jsonl").read_text()
+    kept = marker.read_text()
+    marker.unlink()  # as a real corpus: what is there is known by its content
+    planned, asked = prepare(request, choices)
+    assert asked is not None and all(one.ready for one in planned)
+    (corpus / "texts_clean.jsonl").write_text(clean.replace("open sea", "a lake"))
+    planned, asked = prepare(request, choices)
+    assert asked is None and [one.id for one in planned if not one.ready] == ["table8-clean"]
+    (corpus / "texts_clean.jsonl").write_text(clean)
+    marker.write_text(kept)
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs/cells").rglob("record.json")}
     again = ablation.run(request, choices, quiet=True)

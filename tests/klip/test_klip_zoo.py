@@ -18,9 +18,11 @@ from adapters.load import load
 from adapters.registry import catalog, groups, select, weight_state
 from foundation.errors import BenchError, MissingError, UsageError
 from foundation.files import write_json
+from klip import zoo
+from klip.corpus import read_corpus_folder
 from klip.export import export_vision
 from klip.training.log import read_log
-from klip.zoo import RECIPES, Order, build, command_of
+from klip.zoo import RECIPES, Order, build, command_of, finished
 from tests.klip.small_corpus import record, write_corpus, write_lines
 from tests.klip.small_run import checkpoint_of
 from tests.klip.structured_images import structured
@@ -140,6 +142,75 @@ def test_a_failing_command_ends_the_build_and_says_how_to_go_on(order: Order) ->
         build(["mae-mini"], quick(order), say=lambda _line: None)
     assert "goes on where it stopped" in caught.value.way_out
     assert not list(order.out.glob("*")) if order.out.exists() else True
+
+
+@pytest.mark.parametrize(
+    ("identifier", "more", "texts"),
+    [
+        ("klip-mini", (), "texts.jsonl"),
+        ("klip-mini", ("--set", "data.text=template"), "texts_template.jsonl"),
+        ("klip-mini", ("--set", "data.text=template", "--texts", "CORPUS/texts_clean.jsonl"), "texts_clean.jsonl"),
+        ("mae-mini", (), "texts.jsonl"),
+        ("clip-mini", (), "texts_template.jsonl"),
+        ("clip-mini", ("--set", "clip.texts=texts.jsonl"), "texts.jsonl"),
+    ],
+)
+def test_the_texts_of_a_command_are_those_that_its_training_reads(
+    identifier: str, more: tuple[str, ...], texts: str, order: Order
+) -> None:
+    from klip.pretrain.prepare import TEMPLATE_TEXTS
+
+    command = (*command_of(identifier, order), *more)
+    arguments = zoo.typed(identifier, command, order)
+    assert zoo._texts_of(arguments, order.corpus) == order.corpus / texts
+    assert arguments.count(str(order.corpus)) == 1 and not any("CORPUS" in part for part in arguments)
+    assert zoo._TEMPLATE_TEXTS == TEMPLATE_TEXTS
+
+
+@pytest.mark.parametrize("kind", ["mae", "clip"])
+def test_a_model_of_a_real_corpus_is_there_as_long_as_the_corpus_is_the_same(order: Order, kind: str) -> None:
+    (order.corpus / "synthetic.json").unlink()  # no marker: a real corpus
+    name = f"{kind}-mini"
+    texts = order.corpus / ("texts.jsonl" if kind == "mae" else "texts_template.jsonl")
+    command = command_of(name, order)
+    run, _ = checkpoint_of(kind, order.work / "run")
+
+    def export(digest: str | None) -> None:
+        made = {"command": f"klip {' '.join(command)}", "data": {"sha256": digest}}
+        export_vision(run, order.out / f"{name}.safetensors", identifier=name, shipped=False, made=made)
+
+    def is_there() -> bool:
+        return finished(name, command, order) is not None
+
+    export(read_corpus_folder(order.corpus, texts=texts).digest)
+    assert is_there() and is_there(), "the second time by the hash that was kept"
+    kept = texts.read_text()
+    texts.write_text(kept.replace("three ships", "four ships").replace("harbour", "open sea"))
+    assert not is_there(), "other texts"
+    texts.write_text(kept)
+    assert is_there()
+    image = order.corpus / "images/3.png"
+    pixels = image.read_bytes()
+    Image.fromarray(structured(1, 64, speckle=0.5)[0]).save(image)
+    assert not is_there(), "another image"
+    image.unlink()
+    assert not is_there(), "an image that is gone is told of by the training"
+    image.write_bytes(pixels)
+    assert is_there()
+    limited = Order(order.corpus, order.out, order.work, device="cpu", limit=4)
+    assert finished(name, command, limited) is None, "fewer records"
+    export("0" * 64)
+    assert not is_there()
+
+
+def test_a_model_of_a_synthetic_corpus_is_there_as_long_as_its_world_is_the_same(order: Order) -> None:
+    run, _ = checkpoint_of("mae", order.work / "run")
+    command = command_of("mae-mini", order)
+    world = {"dataset": "corpus", "world_version": 2, "size": "ci", "seed": 0}
+    for told, there in ((world, True), ({**world, "seed": 1}, False)):
+        made = {"command": f"klip {' '.join(command)}", "data": {"synthetic": told}}
+        export_vision(run, order.out / "mae-mini.safetensors", identifier="mae-mini", made=made)
+        assert (finished("mae-mini", command, order) is not None) == there
 
 
 def test_a_damaged_shipped_file_is_noticed(empty_zoo: Path, order: Order) -> None:

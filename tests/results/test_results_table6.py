@@ -170,6 +170,18 @@ def test_the_foot_tells_directions_majorities_and_provenance(table: Table) -> No
     assert "TXT" not in " ".join(vision.remarks)
 
 
+def test_the_foot_tells_the_mean_of_the_questions_for_rows_that_have_all_six(
+    make_record: MakeRecord, table: Table
+) -> None:
+    (said,) = [text for text in table.remarks if text.startswith("Mean of the six VQA tasks")]
+    assert said.startswith("Mean of the six VQA tasks: CLIP 60.00, Tiny 40.00, ")
+    one_less = [record for record in _records(make_record, "tiny", 40.0) if record.cell.task != "vqa_target_pos"]
+    made = build_table(6, ROWS, [*_records(make_record, "my-clip", 60.0), *one_less])
+    (said,) = [text for text in made.remarks if text.startswith("Mean of the six VQA tasks")]
+    assert "CLIP 60.00" in said and "Tiny" not in said
+    assert not any("six VQA tasks" in text for text in build_table(4, ROWS, []).remarks)
+
+
 def test_text_comes_task_by_task_and_fits_a_screen(table: Table) -> None:
     lines = to_text(table).splitlines()
     heads = [line.strip() for line in lines if line.strip() in ("Retrieval", "Captioning", "VQA")]

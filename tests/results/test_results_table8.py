@@ -116,6 +116,19 @@ def test_an_order_is_missed_only_by_more_than_two_standard_errors(
     assert not any(text.startswith("Mean") for text in made.remarks)
 
 
+def test_a_row_that_cannot_be_made_says_why_and_leaves_the_order_to_the_others(make_record: MakeRecord) -> None:
+    rows = (*ROWS, AblationRow("clean", "clean texts", state="the corpus has none"))
+    order = Order(("clean", "rebuilt", "screened", "noisy"), "As expected")
+    made = ablation_table(rows, _records(make_record), orders=[order])
+    line = made.lines[len(ROWS)]
+    assert {(cell.value, cell.reason) for cell in line.cells} == {(None, "the corpus has none")}
+    (said,) = [text for text in made.remarks if text.startswith("As expected")]
+    assert "(+ reconstruct >= + screen, filter >= HCoT text," in said
+    known = ablation_table(rows, _records(make_record, VALUES | {"clean": 40.0}), orders=[order])
+    (said,) = [text for text in known.remarks if text.startswith("As expected")]
+    assert "(clean texts >= + reconstruct >=" in said and ": none of " in said
+
+
 def test_a_row_without_records_keeps_its_place_and_the_papers_number(make_record: MakeRecord) -> None:
     made = ablation_table(ROWS, _records(make_record, {"noisy": 50.0}))
     first = made.lines[0].cells[0]
