@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -45,6 +44,7 @@ def examine(out: Path, data_root: Path | None, weights_root: Path | None) -> lis
         lambda: _bert(weights_root),
         _java,
         _corenlp,
+        _spice_memory,
         _catalogue,
     ]
     return [check() for check in checks]
@@ -119,28 +119,40 @@ def _bert(weights_root: Path | None) -> Finding:
 
 
 def _java() -> Finding:
-    from tasks.metrics.java_scorers import find_java
+    from tasks.metrics.java_scorers import JAVA_SWITCH, find_java, java_is_off
 
+    without = "captions are scored without METEOR and SPICE, their BLEU and CIDEr are marked"
+    try:
+        if java_is_off():
+            return Finding("java", "note", f"switched off by {JAVA_SWITCH}: {without}", f"unset {JAVA_SWITCH}")
+    except BenchError as error:
+        return Finding("java", "problem", error.what, error.way_out)
     java = find_java()
     if java is None:
-        text = "not here: captions are scored without METEOR, their BLEU and CIDEr are marked"
-        return Finding("java", "note", text, "install a Java runtime (8 or newer)")
+        return Finding("java", "note", f"not here: {without}", "install a Java runtime (8 or newer)")
     return Finding("java", "ok", f"version {java.major} at {java.path}")
 
 
 def _corenlp() -> Finding:
-    from tasks.caption.score import CORENLP
-    from tasks.metrics.java_scorers import corenlp_jars
+    from tasks.metrics.java_scorers import CORENLP, corenlp_folder, missing_jars
 
-    folder = os.environ.get(CORENLP)
-    if not folder:
+    folder = corenlp_folder()
+    if folder is None:
         hint = f"name the folder with the jars of Stanford CoreNLP 3.6.0 in {CORENLP}"
         return Finding("corenlp", "note", "not given: captions are scored without SPICE", hint)
+    if missing := missing_jars(folder):
+        text = f"{CORENLP} is {folder}, {' and '.join(missing)} not in it: captions are scored without SPICE"
+        return Finding("corenlp", "note", text, "put the jars of Stanford CoreNLP 3.6.0 there")
+    return Finding("corenlp", "ok", str(folder))
+
+
+def _spice_memory() -> Finding:
+    from tasks.metrics.java_scorers import SPICE_MEMORY, spice_memory
+
     try:
-        corenlp_jars(Path(folder))
+        return Finding("spice memory", "ok", f"{spice_memory()} of heap, chosen by {SPICE_MEMORY}")
     except BenchError as error:
-        return Finding("corenlp", "problem", f"{CORENLP} is {folder}: {error.what}", error.way_out)
-    return Finding("corenlp", "ok", folder)
+        return Finding("spice memory", "problem", error.what, error.way_out)
 
 
 def _catalogue() -> Finding:

@@ -210,9 +210,7 @@ def _most(texts: Sequence[str]) -> dict[str, Any]:
 # ---- questions
 
 
-def _questions(
-    index: DatasetIndex, split: Split, choices: TextChoices, profile: str, progress: Progress
-) -> Contents:
+def _questions(index: DatasetIndex, split: Split, choices: TextChoices, profile: str, progress: Progress) -> Contents:
     """The questions of both parts, as the tasks ask them, and per task what is answered how often."""
     settings = task_settings(profile, "vqa")
     assert isinstance(settings, VqaSettings)

@@ -48,6 +48,7 @@ _QUESTION_ONLY = "accuracy_question_only"
 _BESIDE = (
     ("accuracy", "accuracy_other_image", "with the image of another question"),
     ("accuracy", "accuracy_balanced", "on test questions balanced by answer"),
+    ("accuracy", "accuracy_strict", "lists in another order or with repeats count as wrong"),
     ("r_mean", "r_mean_eq", "an equal text counts as right"),
     ("spice", "tuple_f1", "tuple F1, which is not SPICE"),
 )

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, TypeGuard
 
 from foundation.errors import CheckError
+
+
+def require_unrepeated(kind: str, names: Sequence[str]) -> None:
+    """Refuses a truth that names one thing twice: which of the two is right would not be known."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise CheckError(f"a test {kind} occurs twice: {repeated[0]}", way_out="give every one its own id")
 
 
 def answers_by_image(predictions: Sequence[object], asked: Collection[str], field: str) -> dict[str, Any]:

@@ -1,26 +1,22 @@
 """Scores of captions: a pure function of stored captions and truth (sections 11.4 and 11.8).
 
 Pure but for what is installed: with Java the numbers are those of the paper's metrics, without it BLEU and CIDEr are
-marked and METEOR is missing (`tasks.metrics.captions`). SPICE also needs the jars of CoreNLP, in a folder that the
-environment names.
+marked and METEOR is missing (`tasks.metrics.captions`). SPICE also needs the jars of CoreNLP. The environment says
+whether Java is used, where the jars lie and how much memory SPICE is given (`tasks.metrics.java_scorers`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from foundation.errors import CheckError
 from results.record import Baselines
-from tasks.answer_rows import answers_by_image
+from tasks.answer_rows import answers_by_image, require_unrepeated
 from tasks.builders.captions import mean_tuple_f1, tuple_f1
 from tasks.metrics.captions import CaptionScores, Hypothesis, score_sets
-from tasks.metrics.java_scorers import find_java
+from tasks.metrics.java_scorers import corenlp_folder, find_java, spice_memory
 from tasks.task import Row, Scored
 
-CORENLP = "FUSAR_KLIP_CORENLP"
-"""Environment variable: the folder with the two jars that SPICE needs (`--corenlp-dir` of section 11.4)."""
 METRICS = ("bleu_4", "meteor", "cider", "spice", "tuple_f1")
 """The first is the headline; the first four are the columns of the paper's Table 6."""
 _MODEL, _MAJORITY = "model", "majority"
@@ -28,17 +24,19 @@ _MODEL, _MAJORITY = "model", "majority"
 
 def score(predictions: Sequence[Row], truth: Row) -> Scored:
     """Metrics, baselines, details and warnings of one cell."""
-    references = {row["image_id"]: list(row["references"]) for row in truth["test"]}
+    rows = truth["test"]
+    require_unrepeated("image", [row["image_id"] for row in rows])
+    references = {row["image_id"]: list(row["references"]) for row in rows}
     answers = answers_by_image(predictions, references, "caption")
     said = {image: _text(answers[image], image) for image in references}
     common: str = truth["most_common_caption"]
     sets = {_MODEL: said, _MAJORITY: dict.fromkeys(references, common)}
-    folder = os.environ.get(CORENLP)
     found = score_sets(
         {name: [Hypothesis(*item) for item in own.items()] for name, own in sets.items()},
         references,
         java=find_java(),
-        corenlp_dir=Path(folder) if folder else None,
+        corenlp_dir=corenlp_folder(),
+        spice_memory=spice_memory(),
         intervals=[_MODEL],
     )
     tuples = {name: mean_tuple_f1(own, references) for name, own in sets.items()}

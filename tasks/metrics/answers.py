@@ -18,13 +18,15 @@ from typing import Any, Literal, NamedTuple
 from foundation.errors import CheckError
 from foundation.names import unknown_name
 from results.record import Metric
-from results.statistics import wilson
+from results.statistics import Z_95, wilson
 from tasks.builders.geometry import CELLS
 from tasks.builders.landform import LAND_COVERS
 
 Kind = Literal["count", "type", "cells", "cover", "covers"]
 Answer = int | str | frozenset[str]
 
+LISTS = ("cells", "covers")
+"""Answers that are lists: their accuracy is also reported strictly (section 8.4 of the specification of the method)."""
 KINDS: dict[str, Kind] = {
     "vqa_target_count": "count",
     "vqa_target_rec": "type",
@@ -45,6 +47,8 @@ COVER_SPELLINGS: dict[str, str] = {
 TYPE_SPELLINGS: dict[str, str] = {"boeing737800": "boeing737", "a320": "a320321", "a321": "a320321"}
 """The examples of section 10.1, both sides without spaces, hyphens and slashes; never used on a label's own name."""
 
+NO_IMAGES = "the interval takes questions as independent: their images are not known"
+
 _CELL_NUMBERS = tuple(str(cell) for cell in range(1, CELLS + 1))
 _NUMBERS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -58,8 +62,8 @@ class AnswerScores:
     """What the answers to one task are worth."""
 
     metrics: dict[str, Metric]
-    """`accuracy`, and the diagnostics of the task: `mean_absolute_error` and `within_1`, `jaccard` and `first_cell`, or
-    `jaccard` and `f1_<cover>`."""
+    """`accuracy`, of lists also `accuracy_strict`, and the diagnostics of the task: `mean_absolute_error` and
+    `within_1`, `jaccard` and `first_cell`, or `jaccard` and `f1_<cover>`."""
     right: dict[str, bool]
     """By question id, in the order asked."""
     unanswered: int
@@ -97,8 +101,18 @@ def is_right(task: str, given: str | None, truth: str, types: Sequence[str] = ()
     return meant is not None and meant == read_answer(task, truth, types)
 
 
+def is_strictly_right(given: str | None, truth: str) -> bool:
+    """Whether a list names the same elements in the same order, each as often; no answer is wrong."""
+    return given is not None and _parts(normalised(given)) == _parts(normalised(truth))
+
+
 def score(
-    task: str, truth: Mapping[str, str], given: Mapping[str, str | None], types: Sequence[str] = ()
+    task: str,
+    truth: Mapping[str, str],
+    given: Mapping[str, str | None],
+    types: Sequence[str] = (),
+    *,
+    images: Mapping[str, str] | None = None,
 ) -> AnswerScores:
     """Accuracy and diagnostics of one task.
 
@@ -107,6 +121,8 @@ def score(
         truth: canonical answers by question id.
         given: the model's; what is missing or None is wrong.
         types: label list of the data set, for `vqa_target_rec`; else the types that occur in `truth`.
+        images: the image of every question, by question id: what the intervals take as independent. None: every
+            question counts as independent, and the metrics say so.
     """
     if odd := sorted(set(given) - set(truth)):
         raise CheckError(
@@ -125,22 +141,16 @@ def score(
         )
     meant = {name: None if (text := given.get(name)) is None else read_answer(task, text, types) for name in truth}
     right = {name: meant[name] == wanted[name] for name in truth}
-    metrics = {"accuracy": _accuracy(right.values())}
+    share = _Share(images, tuple(truth))
+    metrics = {"accuracy": share.of(right.values())}
     if not truth:
         return AnswerScores(metrics, right, 0, ())
-    metrics |= _diagnostics(_kind(task), wanted, meant, given)
+    if _kind(task) in LISTS:
+        metrics["accuracy_strict"] = share.of(is_strictly_right(given.get(name), truth[name]) for name in truth)
+    metrics |= _diagnostics(_kind(task), wanted, meant, given, share)
     unanswered = sum(answer is None for answer in meant.values())
     warnings = (f"{unanswered} of {len(truth)} answers are missing or unreadable and count as wrong",)
     return AnswerScores(metrics, right, unanswered, warnings if unanswered else ())
-
-
-def mean_accuracy(accuracies: Mapping[str, Metric]) -> Metric:
-    """Unweighted mean of the six tasks; undefined while one of them is."""
-    missing = [task for task in KINDS if task not in accuracies or accuracies[task].value is None]
-    if missing:
-        return Metric(value=None, reason=f"no accuracy of {', '.join(missing)}")
-    values = [value for task in KINDS if (value := accuracies[task].value) is not None]
-    return Metric(value=math.fsum(values) / len(values), n=sum(accuracies[task].n for task in KINDS))
 
 
 def _kind(task: str) -> Kind:
@@ -208,32 +218,67 @@ def _parts(plain: str) -> list[str]:
     return [part.strip() for part in re.split(r"[,;]|\band\b", plain) if part.strip()]
 
 
-def _accuracy(right: Iterable[bool]) -> Metric:
-    outcomes = list(right)
-    if not outcomes:
-        return Metric(value=None, reason="no test questions")
-    n, hits = len(outcomes), sum(outcomes)
-    low, high = wilson(hits, n)
-    return Metric(value=100.0 * hits / n, low=low, high=high, interval="wilson", n=n)
+class _Share(NamedTuple):
+    """Shares of questions, with intervals whose unit is the image."""
+
+    images: Mapping[str, str] | None
+    questions: tuple[str, ...]
+
+    def of(self, outcomes: Iterable[bool]) -> Metric:
+        """Per cent of the questions, in their order."""
+        right = list(outcomes)
+        if not right:
+            return Metric(value=None, reason="no test questions")
+        n, hits = len(right), sum(right)
+        value = 100.0 * hits / n
+        if self.images is None:
+            low, high = wilson(hits, n)
+            return Metric(value=value, low=low, high=high, interval="wilson", n=n, reason=NO_IMAGES)
+        tallies: dict[str, list[int]] = {}
+        for question, outcome in zip(self.questions, right, strict=True):
+            tally = tallies.setdefault(self.images[question], [0, 0])
+            tally[0] += outcome
+            tally[1] += 1
+        if len(tallies) == n:
+            low, high = wilson(hits, n)
+            return Metric(value=value, low=low, high=high, interval="wilson", n=n)
+        low, high = wilson(hits, n, Z_95 * math.sqrt(_design_effect(tallies.values(), hits, n)))
+        return Metric(value=value, low=low, high=high, interval="wilson by image", n=n)
+
+
+def _design_effect(tallies: Iterable[Sequence[int]], hits: int, n: int) -> float:
+    """How many times the variance of a share is that of independent questions (Kish; Korn and Graubard 1998).
+
+    From the linearised ratio of right to asked by image. Wilson's interval with z times its root is the interval of
+    n / effect independent questions: asking everything several times with the same outcome changes nothing. It is
+    never taken below 1. Where all questions have one outcome, or there is one image, nothing is known of how the
+    questions of an image hang together, and they count as one.
+    """
+    counts = list(tallies)
+    if hits in (0, n) or len(counts) == 1:
+        return sum(asked * asked for _, asked in counts) / n
+    # In whole numbers until the division, so that the order of the images does not matter.
+    squares = sum((n * right - hits * asked) ** 2 for right, asked in counts)
+    return max(1.0, squares / (n * hits * (n - hits)))
 
 
 def _diagnostics(
-    kind: Kind, wanted: Mapping[str, Any], meant: Mapping[str, Any], given: Mapping[str, str | None]
+    kind: Kind, wanted: Mapping[str, Any], meant: Mapping[str, Any], given: Mapping[str, str | None], share: _Share
 ) -> dict[str, Metric]:
     if kind == "count":
-        return _count_errors([(wanted[name], meant[name]) for name in wanted])
+        return _count_errors([(wanted[name], meant[name]) for name in wanted], share)
     if kind == "cells":
         first = [meant[name] is not None and _first(given[name]) in wanted[name] for name in wanted]
-        return {"jaccard": _jaccard(wanted, meant), "first_cell": _accuracy(first)}
+        return {"jaccard": _jaccard(wanted, meant), "first_cell": share.of(first)}
     if kind == "covers":
         scores = {f"f1_{cover}": _cover_f1(cover, wanted, meant) for cover in LAND_COVERS}
         return {"jaccard": _jaccard(wanted, meant), **scores}
     return {}
 
 
-def _count_errors(pairs: Sequence[tuple[int, int | None]]) -> dict[str, Metric]:
+def _count_errors(pairs: Sequence[tuple[int, int | None]], share: _Share) -> dict[str, Metric]:
     errors = [abs(truth - number) for truth, number in pairs if number is not None]
-    within = _accuracy(number is not None and abs(truth - number) <= 1 for truth, number in pairs)
+    within = share.of(number is not None and abs(truth - number) <= 1 for truth, number in pairs)
     if not errors:
         return {"mean_absolute_error": Metric(value=None, unit="none", reason="no answers"), "within_1": within}
     lost = len(pairs) - len(errors)

@@ -22,11 +22,21 @@ from foundation.errors import CheckError
 from foundation.seeds import derive_seed
 from results.record import Metric
 from results.statistics import bootstrap
-from tasks.metrics.java_scorers import Java, Meteor, corenlp_jars, ptb_tokens, spice
+from tasks.metrics.java_scorers import (
+    CORENLP,
+    DEFAULT_SPICE_MEMORY,
+    JAVA_SWITCH,
+    Java,
+    Meteor,
+    missing_jars,
+    ptb_tokens,
+    spice,
+)
 
 FALLBACK = "tokenizer=fallback"
-NO_JAVA = "needs a Java runtime, which is not there"
-NO_CORENLP = "needs the jars of Stanford CoreNLP 3.6.0, which are not given"
+# One text for both: a record made without Java is the same wherever it is scored again, and by whatever way.
+NO_JAVA = f"needs a Java runtime, which is not there or is switched off ({JAVA_SWITCH}=off)"
+NO_CORENLP = f"needs the jars of Stanford CoreNLP 3.6.0; name their folder in {CORENLP}"
 _METRICS = ("bleu_4", "meteor", "cider", "spice")
 _GRAMS = 4  # section 11.4: BLEU-4, and CIDEr of n = 1..4
 _TINY, _SMALL = 1e-15, 1e-9  # what the library adds above and below a fraction, to divide nothing by nothing
@@ -65,7 +75,7 @@ def score(
     *,
     java: Java | None = None,
     corenlp_dir: Path | None = None,
-    spice_memory: str = "8G",
+    spice_memory: str = DEFAULT_SPICE_MEMORY,
     intervals: bool = True,
 ) -> CaptionScores:
     """All four metrics; what cannot be computed here is None and says why.
@@ -76,7 +86,7 @@ def score(
         hypotheses: exactly one per image of `references`, in any order; an empty text is an answer.
         references: at least one per image.
         java: the runtime (see `java_scorers.find_java`); None scores without Java.
-        corenlp_dir: where the two jars for SPICE lie.
+        corenlp_dir: where the two jars for SPICE lie; without them SPICE is None.
         spice_memory: heap for SPICE, as Java writes it.
         intervals: resample images for the intervals.
     """
@@ -93,7 +103,7 @@ def score_sets(
     *,
     java: Java | None = None,
     corenlp_dir: Path | None = None,
-    spice_memory: str = "8G",
+    spice_memory: str = DEFAULT_SPICE_MEMORY,
     intervals: bool | Collection[str] = True,
 ) -> dict[str, CaptionScores]:
     """`score` of several sets of captions of the same images: every Java program starts once for all of them.
@@ -112,8 +122,6 @@ def score_sets(
     if not references:
         nothing = Metric(value=None, reason="no test images", variant=variant)
         return {name: CaptionScores(dict.fromkeys(_METRICS, nothing)) for name in sets}
-    if java and corenlp_dir:
-        corenlp_jars(corenlp_dir)  # before the others work for seconds
     with ExitStack() as closing:
         # METEOR reads its tables while the others compute.
         meteor = closing.enter_context(Meteor(java)) if java else None
@@ -173,6 +181,8 @@ def _spice(
 ) -> dict[str, Metric]:
     if not java or not corenlp_dir:
         return dict.fromkeys(tokens, Metric(value=None, reason=NO_CORENLP if java else NO_JAVA))
+    if missing := missing_jars(corenlp_dir):
+        return dict.fromkeys(tokens, Metric(value=None, reason=_no_jars(missing)))
     hypotheses = [text for own in tokens.values() for text in own.hypotheses]
     references = [texts for own in tokens.values() for texts in own.references]
     values = iter(spice(java, hypotheses, references, corenlp_dir=corenlp_dir, memory=memory))
@@ -187,6 +197,14 @@ def _spice(
             reason=f"{lost} of {len(each)} images have no score" if lost else "",
         )
     return metrics
+
+
+def _no_jars(missing: Sequence[str]) -> str:
+    # The path is left out: records go to other people and are scored again elsewhere.
+    return (
+        f"needs {' and '.join(missing)} of Stanford CoreNLP 3.6.0, not in the folder that {CORENLP} names; "
+        "put them there before the captions are scored"
+    )
 
 
 def _warnings(tokens: _Tokens) -> tuple[str, ...]:

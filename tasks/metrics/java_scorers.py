@@ -3,6 +3,9 @@
 The first two come with pycocoevalcap and need any Java; they are driven here and not through that package's own
 drivers, which write into the folder where the package is installed, lose a last empty line, and read characters as the
 locale says. The numbers are the same. SPICE also needs the two jars of CoreNLP 3.6.0, which no package brings.
+
+Three environment variables say what may be used here: `FUSAR_KLIP_JAVA`, `FUSAR_KLIP_CORENLP` and
+`FUSAR_KLIP_SPICE_MEMORY`.
 """
 
 from __future__ import annotations
@@ -19,10 +22,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from foundation.errors import CellError, MissingError
+from foundation.errors import CellError, MissingError, UsageError
 
+JAVA_SWITCH = "FUSAR_KLIP_JAVA"
+"""Environment variable: `off` scores as where there is no Java."""
+CORENLP = "FUSAR_KLIP_CORENLP"
+"""Environment variable: the folder with the two jars that SPICE needs (`--corenlp-dir` of section 11.4)."""
+SPICE_MEMORY = "FUSAR_KLIP_SPICE_MEMORY"
+"""Environment variable: the heap of SPICE, as Java writes it."""
+DEFAULT_SPICE_MEMORY = "8G"  # what SPICE asks for (section 11.4)
 CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 """Section 11.4: what `--corenlp-dir` points at."""
+WITHOUT_JAVA = f"score without Java ({JAVA_SWITCH}=off)"
+WITHOUT_SPICE = f"score without SPICE (unset {CORENLP})"
 _BRACKETS = ("-LRB-", "-RRB-", "-LCB-", "-RCB-")
 PUNCTUATION = frozenset({"''", "'", "``", "`", *_BRACKETS, ".", "?", "!", ",", ":", "-", "--", "...", ";"})
 """Tokens that coco-caption drops. Brackets come out in lower case and so stay, there as here."""
@@ -36,8 +48,36 @@ class Java(NamedTuple):
     major: int
 
 
+def java_is_off() -> bool:
+    """Whether Java is not to be used, though it may be there."""
+    said = os.environ.get(JAVA_SWITCH, "")
+    if said.lower() not in ("", "on", "off"):
+        raise UsageError(f"{JAVA_SWITCH} is {said!r}", where="environment", way_out='set it to "on" or "off", or not')
+    return said.lower() == "off"
+
+
+def corenlp_folder() -> Path | None:
+    """Where the jars for SPICE should lie; None where no folder is named."""
+    named = os.environ.get(CORENLP)
+    return Path(named) if named else None
+
+
+def spice_memory() -> str:
+    """The heap for SPICE."""
+    said = os.environ.get(SPICE_MEMORY) or DEFAULT_SPICE_MEMORY
+    if not re.fullmatch(r"[1-9][0-9]{0,6}[kmgtKMGT]", said):
+        raise UsageError(
+            f"{SPICE_MEMORY} is {said!r}, which is no amount of memory",
+            where="environment",
+            way_out="write a whole number and its unit, as 8G or 512M",
+        )
+    return said
+
+
 def find_java(command: str = "java") -> Java | None:
-    """The runtime on the search path; None if there is none, or if it is only a stub that does not start."""
+    """The runtime on the search path; None if it is switched off or not there, or only a stub that does not start."""
+    if java_is_off():
+        return None
     path = shutil.which(command)
     if path is None:
         return None
@@ -68,7 +108,7 @@ def ptb_tokens(java: Java, texts: Sequence[str]) -> list[str]:
         raise CellError(
             f"the PTB tokenizer gave {len(lines)} lines for {len(filled)} texts",
             where=_last_line(done.stderr),
-            way_out="look at the Java runtime, or score without Java",
+            way_out=f"look at the Java runtime, or {WITHOUT_JAVA}",
         )
     tokenised = iter(" ".join(word for word in line.split(" ") if word not in PUNCTUATION) for line in lines)
     return [next(tokenised) if text.strip() else "" for text in texts]
@@ -116,7 +156,7 @@ class Meteor:
             raise CellError(
                 "METEOR stopped before its end",
                 where=_last_line(self._complaints.read()),
-                way_out="look at the Java runtime, or score without Java",
+                way_out=f"look at the Java runtime, or {WITHOUT_JAVA}",
             ) from error
 
     def _asked(self, line: str) -> str:
@@ -143,7 +183,7 @@ def spice(
     references: Sequence[Sequence[str]],
     *,
     corenlp_dir: Path,
-    memory: str = "8G",
+    memory: str = DEFAULT_SPICE_MEMORY,
 ) -> list[float | None]:
     """SPICE 1.0 of each image, 0 to 1, from tokenised texts; None where the score is not a number.
 
@@ -172,29 +212,32 @@ def spice(
             raise CellError(
                 "SPICE stopped before its end",
                 where=_last_line(done.stderr),
-                way_out="use Java 8 or 11, give it more memory, or score without SPICE",
+                way_out=f"use Java 8 or 11, give it more memory ({SPICE_MEMORY}, now {memory}), or {WITHOUT_SPICE}",
             )
         found = [item["scores"]["All"]["f"] for item in json.loads(answered.read_text(encoding="utf-8"))]
     if len(found) != len(rows):
         raise CellError(
             f"SPICE gave {len(found)} scores for {len(rows)} captions",
             where=_last_line(done.stderr),
-            way_out="use Java 8 or 11, or score without SPICE",
+            way_out=f"use Java 8 or 11, or {WITHOUT_SPICE}",
         )
     return [float(value) if isinstance(value, int | float) and math.isfinite(value) else None for value in found]
 
 
 def corenlp_jars(folder: Path) -> list[Path]:
     """The two jars that SPICE needs; an error that names what is missing."""
-    jars = [folder / name for name in CORENLP_JARS]
-    missing = [jar.name for jar in jars if not jar.is_file()]
-    if missing:
+    if missing := missing_jars(folder):
         raise MissingError(
             f"SPICE needs {' and '.join(missing)}",
             where=str(folder),
-            way_out="put the jars of Stanford CoreNLP 3.6.0 there, or score without SPICE",
+            way_out=f"put the jars of Stanford CoreNLP 3.6.0 there, or {WITHOUT_SPICE}",
         )
-    return jars
+    return [folder / name for name in CORENLP_JARS]
+
+
+def missing_jars(folder: Path) -> list[str]:
+    """Which of the jars that SPICE needs are not there."""
+    return [name for name in CORENLP_JARS if not (folder / name).is_file()]
 
 
 def _package() -> Path:

@@ -3,6 +3,12 @@
 Work is done once for what is the same: keys and values of an image serve all texts that are matched with it, a text
 that stands under several images is read once, and a pair that both directions ask for is matched once. Texts are
 matched in order of their length, so there is little padding, and in portions that stay in the cache of a processor.
+
+Where the second stage begins ties count against the model (decision 9 of the task specification): of images, or of
+different texts, with equal scores either all are among the best or none. Captions of one text are no tie that the
+model could break; they are one candidate that is read once, so all of them are taken, and whoever owns one of them has
+all the others beside it with an equal score. Metrics then count them as wrong answers that stand before it, or as
+right ones where an equal text is right.
 """
 
 from __future__ import annotations
@@ -53,12 +59,11 @@ class Read(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """What queries have retrieved, the best first."""
+    """What each query has retrieved, the best first; one may have fewer than another, or none."""
 
-    candidates: NDArray[np.int64]
-    """[queries, k]."""
-    scores: Scores
-    """Of the same shape; NaN where a score is no number."""
+    candidates: list[NDArray[np.int64]]
+    scores: list[Scores]
+    """Of the candidates; NaN where a score is no number."""
 
 
 class Rankings(NamedTuple):
@@ -103,18 +108,22 @@ def rank(model: KLIP, looked: Looked, texts: Read, rerank: int, told: Told | Non
         looked: All images.
         texts: All captions.
         rerank: How many candidates are matched, scored by the logit of "match" plus the cosine; no others are
-            retrieved. 0: all by the cosine alone.
+            retrieved. Fewer where a tie stands at the border, more where copies of one text do. 0: all by the cosine
+            alone.
         told: Progress of the second stage.
     """
-    by_text = (looked.features.float() @ texts.features.float().T).cpu().numpy()
+    # Not in the format of the network: bf16 has 8 bits, by which many a cosine would tie with another.
+    with torch.autocast(looked.features.device.type, enabled=False):
+        by_text = (looked.features.float() @ texts.features.float().T).cpu().numpy()
     cosine = by_text[:, texts.which]
     if not rerank:
         return Rankings(ranked(cosine), ranked(cosine.T))
-    nearest = [_nearest(way, rerank) for way in (cosine, cosine.T)]
+    nearest = _nearest(cosine, rerank, texts.which), _nearest(cosine.T, rerank, np.arange(len(by_text)))
     wanted = np.zeros(by_text.shape, dtype=np.bool_)
-    images = np.arange(len(by_text))
-    wanted[images[:, None], texts.which[nearest[0]]] = True
-    wanted[nearest[1], texts.which[:, None]] = True
+    for image, captions in enumerate(nearest[0]):
+        wanted[image, texts.which[captions]] = True
+    for text, images in zip(texts.which, nearest[1], strict=True):
+        wanted[images, text] = True
     both = (by_text + match_logits(model, looked.memory, texts, wanted, told))[:, texts.which]
     return Rankings(ranked(both, nearest[0]), ranked(both.T, nearest[1]))
 
@@ -143,13 +152,16 @@ def match_logits(
     return found
 
 
-def ranked(scores: Scores, candidates: NDArray[np.int64] | None = None) -> Ranked:
-    """The candidates of each row by their final scores, equal ones as they came; None: all columns."""
+def ranked(scores: Scores, candidates: Sequence[NDArray[np.int64]] | None = None) -> Ranked:
+    """The candidates of each row by their final scores, equal ones as they came and NaN last; None: all columns."""
     if candidates is None:
-        candidates = _nearest(scores, scores.shape[1])
-    final = np.take_along_axis(scores, candidates, axis=1)
-    order = np.argsort(-final, axis=1, kind="stable")
-    return Ranked(np.take_along_axis(candidates, order, axis=1), np.take_along_axis(final, order, axis=1))
+        candidates = list(np.broadcast_to(np.arange(scores.shape[1]), scores.shape))
+    found = Ranked([], [])
+    for row, chosen in zip(scores, candidates, strict=True):
+        order = chosen[np.argsort(-row[chosen], kind="stable")]
+        found.candidates.append(order)
+        found.scores.append(row[order])
+    return found
 
 
 def _read_ahead(model: KLIP, texts: Read) -> Tensor:
@@ -179,6 +191,21 @@ def _portions(lengths: NDArray[np.int64], model: KLIP) -> list[tuple[int, int]]:
     return portions
 
 
-def _nearest(scores: Scores, k: int) -> NDArray[np.int64]:
-    """The k best of each row, equal ones in their order; NaN comes last."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+def _nearest(scores: Scores, k: int, same: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The k best of each row, NaN last; a tie at the border is left out, or taken whole where it is one thing.
+
+    Args:
+        scores: [queries, gallery].
+        k: How many.
+        same: By column, what it is a copy of; copies have equal scores in every row.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    if k >= scores.shape[1]:
+        return list(order)
+    inside, outside = (np.take_along_axis(scores, order[:, at : at + 1], axis=1) for at in (k - 1, k))
+    tied = np.flatnonzero(inside == outside)  # NaN equals nothing: it stays, for it counts against the model anyway
+    block = scores[tied] == inside[tied]
+    several = (block & (same != same[order[tied, k - 1]][:, None])).any(axis=1)
+    kept = np.full(len(scores), k)
+    kept[tied] = (scores[tied] > inside[tied]).sum(axis=1) + np.where(several, 0, block.sum(axis=1))
+    return [row[:number].copy() for row, number in zip(order, kept, strict=True)]

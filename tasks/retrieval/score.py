@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import CheckError
-from tasks.answer_rows import is_number, object_with
+from tasks.answer_rows import is_number, object_with, require_unrepeated
 from tasks.metrics.retrieval import AT, normalised_text
 from tasks.metrics.retrieval import score as recalls
 from tasks.task import Row, Scored
@@ -87,9 +87,7 @@ def _asked(truth: Row) -> _Asked:
             texts.append(str(caption["text"]))
             owners.append(number)
     for kind, names in (("image", images), ("caption", captions)):
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if repeated:
-            raise CheckError(f"a test {kind} occurs twice: {repeated[0]}", way_out="give every one its own id")
+        require_unrepeated(kind, names)
     return _Asked(images, captions, texts, np.array(owners, dtype=np.int64))
 
 

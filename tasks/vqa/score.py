@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from foundation.errors import CheckError
 from results.record import Baselines, Metric
-from tasks.answer_rows import rows_by_id
+from tasks.answer_rows import require_unrepeated, rows_by_id
 from tasks.baselines.majority import MajorityAnswers, answer_chance
 from tasks.metrics.answers import AnswerScores
 from tasks.metrics.answers import score as score_answers
@@ -16,8 +16,10 @@ from tasks.task import Row, Scored
 
 OWN, OTHER = "answer", "answer_other_image"
 """Fields of a prediction: the answer with the image, and with another test image in its place."""
-ACCURACIES = ("accuracy", "accuracy_balanced", "accuracy_other_image", "accuracy_question_only")
-"""All questions, the balanced list, and two controls that a model must beat: wrong image and no image."""
+ACCURACIES = ("accuracy", "accuracy_strict", "accuracy_balanced")
+"""All questions, the same with order and repeats (of answers that are lists), and the balanced list if there is one."""
+CONTROLS = ("accuracy_other_image", "accuracy_question_only")
+"""What a model must beat: the wrong image and no image."""
 
 Said = Mapping[str, str | None]
 """By question id."""
@@ -29,11 +31,13 @@ class _Asked(NamedTuple):
     task: str
     types: tuple[str, ...]
     answers: dict[str, str]
+    images: dict[str, str] | None
+    """By question; None where the truth does not name them."""
     balanced: tuple[str, ...]
 
     def scored(self, said: Said) -> AnswerScores:
         """Accuracy and diagnostics over all questions."""
-        return score_answers(self.task, self.answers, dict(said), self.types)
+        return score_answers(self.task, self.answers, dict(said), self.types, images=self.images)
 
     def metrics(self, said: Said) -> dict[str, Metric]:
         """The same with the accuracy over the balanced list, where there is one."""
@@ -42,17 +46,19 @@ class _Asked(NamedTuple):
             return found
         wanted = {name: self.answers[name] for name in self.balanced}
         given = {name: said.get(name) for name in self.balanced}
-        accuracy = score_answers(self.task, wanted, given, self.types).metrics["accuracy"]
+        accuracy = score_answers(self.task, wanted, given, self.types, images=self.images).metrics["accuracy"]
         return {"accuracy": found["accuracy"], "accuracy_balanced": accuracy, **found}
 
 
 def score(predictions: Sequence[Row], truth: Row) -> Scored:
     """Metrics, baselines, details and warnings of one cell."""
     rows = truth["test"]
+    require_unrepeated("question", [row["question_id"] for row in rows])
     asked = _Asked(
         truth["task"],
         tuple(truth["types"]),
         {row["question_id"]: row["answer"] for row in rows},
+        _images(rows),
         tuple(truth["balanced"]),
     )
     said = _said(predictions, list(asked.answers))
@@ -81,6 +87,13 @@ def score(predictions: Sequence[Row], truth: Row) -> Scored:
     }
 
 
+def _images(rows: Sequence[Row]) -> dict[str, str] | None:
+    """The image of every question."""
+    images = {row["question_id"]: row.get("image_id") for row in rows}
+    named = {question: image for question, image in images.items() if image is not None}
+    return named if len(named) == len(images) else None
+
+
 def _other_image(asked: _Asked, said: Said, rows: Sequence[Row]) -> Metric:
     if all(row["other_image_id"] is None for row in rows):
         return Metric(value=None, reason="there is no other test image")
@@ -105,8 +118,8 @@ def _baselines(asked: _Asked, truth: Row, metrics: Mapping[str, Metric]) -> Base
         types=len(asked.types) or None,
     )
     return Baselines(
-        chance={name: chance for name in ACCURACIES if name in metrics},
-        majority={**majority, **dict.fromkeys(ACCURACIES[2:], majority["accuracy"])},
+        chance={name: chance for name in (*ACCURACIES, *CONTROLS) if name in metrics},
+        majority={**majority, **dict.fromkeys(CONTROLS, majority["accuracy"])},
     )
 
 

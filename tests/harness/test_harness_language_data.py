@@ -306,7 +306,12 @@ def test_the_command_prints_histograms_and_is_silent_as_data(
 
 def test_data_are_read_and_divided_as_in_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[RunRequest] = []
-    monkeypatch.setattr(language_data, "build_language", lambda request, *_: asked.append(request) or ([], []))
+
+    def noted(request: RunRequest, *_: object) -> tuple[list[Written], list[object]]:
+        asked.append(request)
+        return [], []
+
+    monkeypatch.setattr(language_data, "build_language", noted)
     read_as = {
         "split": "fusar_map=7:3",
         "split_file": "fusar_ship_sense=ships.json",

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from foundation.errors import CheckError, MissingError
+from foundation.errors import CheckError, UsageError
 from foundation.hashing import hash_bytes
 from results.record import CellId, FileReference, Metric, Record
 from tasks.caption import score as scoring
 from tasks.caption.data import build, truth_of
-from tasks.caption.score import CORENLP, METRICS, score
+from tasks.caption.score import METRICS, score
 from tasks.catalog import TASKS
 from tasks.datasets.records import DatasetIndex
 from tasks.language.texts import CaptionedData
 from tasks.metrics.captions import FALLBACK, Hypothesis
 from tasks.metrics.captions import score as score_captions
-from tasks.metrics.java_scorers import Meteor, find_java
+from tasks.metrics.java_scorers import CORENLP, CORENLP_JARS, JAVA_SWITCH, SPICE_MEMORY, Java, Meteor, find_java
 from tasks.protocol import CaptionSettings
 from tasks.scoring import rescored
 from tasks.task import Row
@@ -50,6 +50,13 @@ ROWS: list[Row] = [
     {"image_id": "a", "caption": "this scene holds one ship; it lies in the top - left."},
     {"image_id": "b", "caption": ""},
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the user's environment says of Java."""
+    for name in (CORENLP, JAVA_SWITCH, SPICE_MEMORY):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -155,10 +162,82 @@ def test_meteor_scores_one_set_after_the_other_in_one_process() -> None:
     assert scores[0] == scores[2] != scores[1]
 
 
-@needs_java
-def test_the_folder_of_the_jars_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("without_java")
+def test_a_test_image_that_occurs_twice_is_refused() -> None:
+    twice = {**TRUTH, "test": [*TRUTH["test"], {"image_id": "a", "references": ["Another one."]}]}
+    with pytest.raises(CheckError, match="test image occurs twice: a"):
+        score(ROWS, twice)
+
+
+@pytest.fixture
+def quick_java(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Java's programs without Java; what SPICE was called with."""
+    calls: list[dict[str, Any]] = []
+
+    def spice(_java: Any, hypotheses: Sequence[str], _references: Any, **options: Any) -> list[float]:
+        calls.append(options)
+        return [0.5] * len(hypotheses)
+
+    monkeypatch.setattr(scoring, "find_java", lambda: Java("java", 17))
+    monkeypatch.setattr("tasks.metrics.captions.Meteor", Lengths)
+    monkeypatch.setattr("tasks.metrics.captions.ptb_tokens", lambda _java, texts: [text.lower() for text in texts])
+    monkeypatch.setattr("tasks.metrics.captions.spice", spice)
+    return calls
+
+
+def test_a_folder_without_the_jars_leaves_spice_undefined_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_java: list[dict[str, Any]]
+) -> None:
     monkeypatch.setenv(CORENLP, str(tmp_path))
-    with pytest.raises(MissingError, match="SPICE needs"):
+    (tmp_path / CORENLP_JARS[0]).touch()
+    found = score(ROWS, TRUTH)
+    assert all(found["metrics"][name].value is not None for name in METRICS if name != "spice")
+    spice = found["metrics"]["spice"]
+    assert spice.value is None and found["baselines"].majority["spice"] is None and quick_java == []
+    assert CORENLP_JARS[1] in spice.reason and CORENLP_JARS[0] not in spice.reason
+    assert CORENLP in spice.reason and "put them there" in spice.reason
+    assert str(tmp_path) not in spice.reason, "records go to other people"
+
+
+def test_folder_and_heap_of_spice_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_java: list[dict[str, Any]]
+) -> None:
+    for name in CORENLP_JARS:
+        (tmp_path / name).touch()
+    monkeypatch.setenv(CORENLP, str(tmp_path))
+    assert score(ROWS, TRUTH)["metrics"]["spice"].value == 50
+    monkeypatch.setenv(SPICE_MEMORY, "512M")
+    score(ROWS, TRUTH)
+    assert quick_java == [{"corenlp_dir": tmp_path, "memory": memory} for memory in ("8G", "512M")]
+
+
+@pytest.mark.parametrize("memory", ["lots", "8", "8 GB", "0G", "-1G", "1.5G", "8GB"])
+def test_a_heap_that_java_would_not_understand_is_refused(monkeypatch: pytest.MonkeyPatch, memory: str) -> None:
+    monkeypatch.setenv(SPICE_MEMORY, memory)
+    with pytest.raises(UsageError, match=SPICE_MEMORY) as caught:
+        score(ROWS, TRUTH)
+    assert "8G" in caught.value.way_out
+
+
+@pytest.mark.parametrize("said", ["off", "OFF"])
+def test_java_is_switched_off_by_the_environment_and_the_record_says_so(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setenv(JAVA_SWITCH, said)
+    off = score(ROWS, TRUTH)
+    assert off["details"]["tokenizer"] == "fallback"
+    assert off["metrics"]["bleu_4"].variant == off["metrics"]["cider"].variant == FALLBACK
+    for name in ("meteor", "spice"):
+        assert off["metrics"][name].value is None and f"{JAVA_SWITCH}=off" in off["metrics"][name].reason
+    # Where there is no Java the record is the same, so that each place can check the other's.
+    monkeypatch.delenv(JAVA_SWITCH)
+    monkeypatch.setattr(scoring, "find_java", lambda: None)
+    assert score(ROWS, TRUTH) == off
+
+
+def test_a_switch_that_says_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(JAVA_SWITCH, "none")
+    with pytest.raises(UsageError, match=f"{JAVA_SWITCH} is 'none'"):
         score(ROWS, TRUTH)
 
 

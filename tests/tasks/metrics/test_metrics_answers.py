@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from foundation.errors import CheckError, UsageError
 from results.record import Metric
+from results.statistics import Z_95, wilson
 from tasks.builders.captions import Target
 from tasks.builders.geometry import QUADRANTS, Box, Size
 from tasks.builders.landform import LAND_COVERS, count_covers, landform_questions
@@ -21,8 +23,8 @@ from tasks.metrics.answers import (
     COVER_SPELLINGS,
     KINDS,
     AnswerScores,
+    _design_effect,
     is_right,
-    mean_accuracy,
     normalised,
     read_answer,
     score,
@@ -223,6 +225,35 @@ def test_the_builders_own_answers_are_right(targets: list[Target], labels: list[
                 assert read_answer(task, question.answer) == frozenset(question.answer_set)
 
 
+@pytest.mark.parametrize(
+    ("task", "truth", "given", "strict"),
+    [
+        ("vqa_target_pos", "1,2,7", "1,2,7", True),
+        ("vqa_target_pos", "1,2,7", "one; two and 7.", True),
+        ("vqa_target_pos", "1,2,7", "7,2,1", False),
+        ("vqa_target_pos", "1,2,7", "1,2,7,7", False),
+        ("vqa_target_pos", "1", "1,2", False),
+        ("vqa_target_pos", "1", None, False),
+        ("vqa_target_pos", "1", "", False),
+        ("vqa_all_land", "building, water", "Building and water", True),
+        ("vqa_all_land", "building, water", "water, building", False),
+        ("vqa_all_land", "building, water", "building, building, water", False),
+        ("vqa_all_land", "building, water", "building, water, snow", False),
+    ],
+)
+def test_strictly_order_and_repeats_count(task: str, truth: str, given: str | None, strict: bool) -> None:
+    found = _scored(task, [(truth, given)])
+    assert _value(found, "accuracy_strict") == (100.0 if strict else 0.0)
+    assert not strict or _value(found) == 100.0
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_only_lists_are_scored_strictly_too(task: str) -> None:
+    answer = {"vqa_target_count": "0", "vqa_target_rec": "A330", "vqa_target_pos": "1"}.get(task, "water")
+    found = _scored(task, [(answer, answer)])
+    assert ("accuracy_strict" in found.metrics) == (task in ("vqa_target_pos", "vqa_all_land"))
+
+
 def test_count_diagnostics() -> None:
     found = _scored("vqa_target_count", [("3", "3"), ("3", "4"), ("3", "7"), ("3", None)])
     assert (_value(found), _value(found, "within_1")) == (25.0, 50.0)
@@ -285,11 +316,95 @@ def test_jaccard_and_f1_are_those_of_the_library(seed: int) -> None:
     assert f1 == pytest.approx(list(100 * f1_score(truth, given, average=None)))
 
 
+def _accuracy(right: Sequence[bool], images: Sequence[object] | None) -> Metric:
+    truth = {f"q{number}": "water" for number in range(len(right))}
+    given: dict[str, str | None] = {
+        name: "water" if found else "road" for name, found in zip(truth, right, strict=True)
+    }
+    owners = None if images is None else dict(zip(truth, map(str, images), strict=True))
+    return score("vqa_main_land", truth, given, images=owners).metrics["accuracy"]
+
+
+def _interval(metric: Metric) -> tuple[float, float]:
+    assert metric.low is not None and metric.high is not None
+    return metric.low, metric.high
+
+
 def test_accuracy_has_a_wilson_interval() -> None:
-    metric = _scored("vqa_main_land", [("water", "water")] * 50 + [("water", "road")] * 50).metrics["accuracy"]
-    assert (metric.value, metric.interval, metric.n) == (50.0, "wilson", 100)
+    metric = _accuracy([True] * 50 + [False] * 50, range(100))
+    assert (metric.value, metric.interval, metric.n, metric.reason) == (50.0, "wilson", 100, "")
     # About 10 points at n = 100 (section 10).
-    assert metric.low == pytest.approx(40.4, abs=0.1) and metric.high == pytest.approx(59.6, abs=0.1)
+    assert _interval(metric) == pytest.approx((40.4, 59.6), abs=0.1)
+
+
+def test_without_images_the_interval_takes_questions_as_independent_and_says_so() -> None:
+    known, unknown = (_accuracy([True, False, True], images) for images in (range(3), None))
+    assert _interval(known) == _interval(unknown)
+    assert "images are not known" in unknown.reason
+
+
+def test_every_share_of_the_questions_has_its_interval_by_image() -> None:
+    pairs = {"vqa_target_count": "3", "vqa_target_pos": "1,2", "vqa_all_land": "water"}
+    shares = {"accuracy", "within_1", "accuracy_strict", "first_cell"}
+    found: set[str] = set()
+    for task, answer in pairs.items():
+        truth = {f"q{number}": answer for number in range(6)}
+        metrics = score(task, truth, dict(truth), images={name: name[:1] for name in truth}).metrics
+        told = {name for name, metric in metrics.items() if metric.interval == "wilson by image"}
+        assert told == shares & set(metrics)
+        found |= told
+    assert found == shares
+
+
+def test_three_wordings_of_a_question_are_not_three_questions() -> None:
+    once = _accuracy([True] * 30 + [False] * 18, range(48))
+    thrice = _accuracy([True] * 90 + [False] * 54, [number // 3 for number in range(144)])
+    assert _interval(once) == pytest.approx((48.4, 74.8), abs=0.05)
+    assert _interval(thrice) == pytest.approx(_interval(once))
+    assert (thrice.value, thrice.n, thrice.interval) == (62.5, 144, "wilson by image")
+
+
+answers_by_image = st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(answers_by_image, st.integers(2, 3))
+def test_to_ask_everything_again_changes_no_interval_and_no_image_makes_it_narrower(
+    outcomes: list[list[bool]], times: int
+) -> None:
+    def asked(copies: int, of: Sequence[list[bool]] = outcomes) -> Metric:
+        pairs = [(right, number) for number, own in enumerate(of) for right in own * copies]
+        return _accuracy([right for right, _ in pairs], [image for _, image in pairs])
+
+    once = asked(1)
+    low, high = _interval(once)
+    assert once.value is not None and 0 <= low <= once.value <= high <= 100
+    alone = _accuracy([right for own in outcomes for right in own], None)
+    assert low <= _interval(alone)[0] + 1e-9 and high >= _interval(alone)[1] - 1e-9
+    if len(outcomes) > 1 and low < _interval(alone)[0] - 1e-9:  # above the floor: images hang together
+        assert _interval(asked(times)) == pytest.approx((low, high))
+    assert _interval(asked(1, outcomes[::-1])) == (low, high)
+
+
+@pytest.mark.parametrize("hanging", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.9])
+def test_the_interval_covers_the_truth_in_about_95_of_100_worlds(share: float, hanging: float) -> None:
+    """Forty images of one to four questions, whose answers hang together by nothing, a little, or wholly."""
+    rng = np.random.default_rng(5)
+    worlds, covered, naive = 400, 0, 0
+    for _ in range(worlds):
+        sizes = rng.integers(1, 5, 40)
+        of_image = np.where(rng.random(40) < hanging, rng.random(40) < share, share)
+        right = rng.random(sizes.sum()) < np.repeat(of_image, sizes)
+        tallies = list(zip(np.add.reduceat(right, np.r_[0, sizes.cumsum()[:-1]]).tolist(), sizes.tolist(), strict=True))
+        hits, n = int(right.sum()), int(sizes.sum())
+        low, high = wilson(hits, n, Z_95 * math.sqrt(_design_effect(tallies, hits, n)))
+        covered += low <= 100 * share <= high
+        low, high = wilson(hits, n)
+        naive += low <= 100 * share <= high
+    assert 0.90 <= covered / worlds <= 0.99
+    if hanging == 1:
+        assert naive / worlds < 0.85
 
 
 def test_without_questions_there_is_a_reason_and_no_number() -> None:
@@ -303,24 +418,6 @@ def test_the_order_of_the_questions_does_not_matter() -> None:
     given: dict[str, str | None] = {name: str(number % 3) for number, name in enumerate(reversed(truth))}
     backwards = dict(reversed(truth.items()))
     assert score("vqa_target_count", truth, given).metrics == score("vqa_target_count", backwards, given).metrics
-
-
-def test_the_overall_mean_weighs_tasks_alike() -> None:
-    values = [60.0, 70.0, 80.0, 90.0, 100.0, 20.0]
-    tasks = {
-        task: Metric(value=value, n=10 * (number + 1))
-        for number, (task, value) in enumerate(zip(KINDS, values, strict=True))
-    }
-    assert mean_accuracy(tasks).value == 70.0
-    assert mean_accuracy(tasks).n == 210
-
-
-def test_the_overall_mean_is_undefined_while_a_task_is() -> None:
-    tasks = {task: Metric(value=50.0) for task in KINDS}
-    tasks["vqa_all_land"] = Metric(value=None, reason="no test questions")
-    del tasks["vqa_reg_land"]
-    found = mean_accuracy(tasks)
-    assert (found.value, found.reason) == (None, "no accuracy of vqa_all_land, vqa_reg_land")
 
 
 def test_answers_to_questions_that_were_not_asked_are_refused() -> None:

@@ -24,7 +24,17 @@ from tasks.metrics.captions import (
     fallback_tokens,
     score,
 )
-from tasks.metrics.java_scorers import CORENLP_JARS, Java, find_java, ptb_tokens, spice
+from tasks.metrics.java_scorers import (
+    CORENLP,
+    CORENLP_JARS,
+    JAVA_SWITCH,
+    SPICE_MEMORY,
+    Java,
+    find_java,
+    ptb_tokens,
+    spice,
+    spice_memory,
+)
 
 JAVA = find_java()
 needs_java = pytest.mark.skipif(JAVA is None, reason="no Java runtime")
@@ -232,15 +242,30 @@ json.dump(found, open(argv[argv.index("-out") + 1], "w"))""",
 
 def test_programs_that_fail_say_so(tmp_path: Path, corenlp: Path) -> None:
     broken = stand_in(tmp_path, 'sys.exit("no memory")')
-    with pytest.raises(CellError, match="SPICE stopped"):
-        spice(broken, ["x"], [["x"]], corenlp_dir=corenlp)
-    with pytest.raises(CellError, match="no memory"):
+    with pytest.raises(CellError, match="SPICE stopped") as caught:
+        spice(broken, ["x"], [["x"]], corenlp_dir=corenlp, memory="2G")
+    assert f"{SPICE_MEMORY}, now 2G" in caught.value.way_out and f"unset {CORENLP}" in caught.value.way_out
+    with pytest.raises(CellError, match="no memory") as caught:
         ptb_tokens(broken, ["x"])
+    assert f"{JAVA_SWITCH}=off" in caught.value.way_out
     with pytest.raises(CellError, match="0 lines for 2 texts"):
         score([Hypothesis("a", "x")], {"a": ["x"]}, java=stand_in(tmp_path, ""))
     echo = stand_in(tmp_path, 'sys.stdout.write("" if "-stdio" in argv else sys.stdin.read())')
     with pytest.raises(CellError, match="METEOR stopped"):
         score([Hypothesis("a", "x")], {"a": ["x"]}, java=echo)
+
+
+@pytest.mark.parametrize("memory", ["8G", "512M", "2g", "4096m"])
+def test_the_heap_is_passed_on_as_java_writes_it(monkeypatch: pytest.MonkeyPatch, memory: str) -> None:
+    monkeypatch.setenv(SPICE_MEMORY, memory)
+    assert spice_memory() == memory
+
+
+def test_java_that_is_switched_off_is_not_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    java = stand_in(tmp_path, """sys.stderr.write('openjdk version "17.0.15"')""")
+    for said, found in (("", java), ("on", java), ("off", None)):
+        monkeypatch.setenv(JAVA_SWITCH, said)
+        assert find_java(java.path) == found
 
 
 def test_missing_jars_are_named(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def test_every_image_and_every_caption_asks_once(data: CaptionedData, fitted: Ou
     asked = [(row["way"], row["query"]) for row in fitted.predictions]
     assert asked == [*(("i2t", name) for name in images), *(("t2i", name) for name in captions)]
     for row in fitted.predictions:
-        assert len(row["candidates"]) == len(row["scores"]) == 16
+        assert len(row["candidates"]) == len(row["scores"])
+        # Copies of one text may go beyond the sixteen; images do not.
+        assert len(row["candidates"]) == 16 or row["way"] == "i2t"
         assert set(row["candidates"]) <= set(captions if row["way"] == "i2t" else images)
         assert row["scores"] == sorted(row["scores"], reverse=True)
 

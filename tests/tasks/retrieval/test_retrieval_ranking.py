@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from klip.model.klip import KLIP
 from klip.settings import SIZES, PretrainingSettings
 from klip.tokens.vocabulary import Specials
 from tasks.language.tokens import Pieces, reading
+from tasks.metrics.retrieval import score
 from tasks.retrieval import ranking
 from tasks.retrieval.ranking import Ranked, Rankings, look, rank, read
 
@@ -34,8 +37,8 @@ SMALL: dict[str, Any] = {
 def _model(**changes: Any) -> KLIP:
     values = {group: {**SIZES["tiny"][group], **SMALL[group]} for group in SMALL}
     values["model"].update(changes)
-    settings = PretrainingSettings.model_validate({**SIZES["tiny"], **values})
-    return KLIP(settings, 60, Specials(0, 1, 2, 3, 4, 5, 58, 59))
+    chosen = PretrainingSettings.model_validate({**SIZES["tiny"], **values})
+    return KLIP(chosen, 60, Specials(0, 1, 2, 3, 4, 5, 58, 59))
 
 
 def _captions() -> list[Pieces]:
@@ -75,8 +78,21 @@ def _pair_by_pair(model: KLIP) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
 def _matrix(found: Ranked, gallery: int) -> NDArray[np.float32]:
     matrix = np.full((len(found.scores), gallery), -np.inf, dtype=np.float32)
-    np.put_along_axis(matrix, found.candidates, found.scores, axis=1)
+    for row, candidates, scores in zip(matrix, found.candidates, found.scores, strict=True):
+        row[candidates] = scores
     return matrix
+
+
+def _best(scores: NDArray[np.floating[Any]], k: int, same: list[Any]) -> list[int]:
+    """The columns among the k best, one by one as it is defined: a tie fits whole, or is one thing, or is left out."""
+    chosen = []
+    for column, own in enumerate(scores):
+        before = int((scores > own).sum())
+        tied = np.flatnonzero(scores == own)
+        one_thing = len({same[other] for other in tied}) == 1
+        if before + len(tied) <= k or (one_thing and before < k):
+            chosen.append(column)
+    return chosen
 
 
 @pytest.mark.parametrize("fusion", ["blip", "albef"])
@@ -85,16 +101,73 @@ def test_two_stages_are_what_each_pair_on_its_own_gives(fusion: str, rerank: int
     model = _model(fusion=fusion)
     cosine, match = _pair_by_pair(model)
     found = _ranked(model, rerank)
-    for way, first, second in ((found.i2t, cosine, match), (found.t2i, cosine.T, match.T)):
-        k = min(rerank, first.shape[1])
+    images: list[Any] = list(range(IMAGES))
+    for way, first, second, same in ((found.i2t, cosine, match, _captions()), (found.t2i, cosine.T, match.T, images)):
         wanted = np.full(first.shape, -np.inf, dtype=np.float32)
         for query, scores in enumerate(first):
-            # Equal captions have equal cosines; which of them is taken at the edge is the first one.
-            best = np.lexsort((np.arange(len(scores)), -np.round(scores, 5)))[:k]
+            best = _best(scores, rerank, same)
             wanted[query, best] = scores[best] + second[query, best]
         assert np.allclose(_matrix(way, first.shape[1]), wanted, atol=1e-4)
-        assert way.scores.shape == (len(first), k)
-        assert (np.diff(way.scores, axis=1) <= 0).all()
+        assert all((np.diff(scores) <= 0).all() for scores in way.scores)
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 8), st.integers(1, 12), st.integers(1, 14))
+def test_a_tie_at_the_border_is_left_out_or_is_one_thing_and_whole(
+    data: st.DataObject, rows: int, columns: int, k: int
+) -> None:
+    same = np.array(data.draw(st.lists(st.integers(0, 5), min_size=columns, max_size=columns)))
+    levels = st.lists(st.integers(0, 3), min_size=6, max_size=6)
+    scores = np.array([data.draw(levels) for _ in range(rows)], dtype=np.float32)[:, same]
+    for row, chosen in zip(scores, ranking._nearest(scores, k, same), strict=True):
+        assert sorted(chosen.tolist()) == _best(row, k, same.tolist())
+        assert (np.diff(row[chosen]) <= 0).all()
+
+
+def _blind(_model: Any, _memory: Any, _texts: Any, wanted: NDArray[np.bool_], _told: Any) -> NDArray[np.float32]:
+    """A second stage that sees no difference."""
+    return np.where(wanted, 0, np.nan).astype(np.float32)
+
+
+def _recalls(images: torch.Tensor, texts: torch.Tensor, which: list[int], rerank: int) -> dict[str, float | None]:
+    """Of images with a caption each, whose first stage is these features."""
+    model = _model()
+    pieces: list[Pieces] = [(6 + number % 50, 7 + number // 50) for number in range(len(texts))]
+    written = read(model, pieces)._replace(features=texts, which=np.array(which, dtype=np.int64))
+    found = rank(model, ranking.Looked(torch.zeros(len(images), 4, 16), images), written, rerank)
+    i2t, t2i = (_matrix(way, len(images)) for way in found)
+    scored = score(i2t, t2i, np.arange(len(images)), [f"text {number}" for number in which], intervals=False)
+    return {name: metric.value for name, metric in scored.metrics.items()}
+
+
+@pytest.mark.parametrize("rerank", [1, 10, 79, 80, 0])
+def test_constant_scores_find_nothing(monkeypatch: pytest.MonkeyPatch, rerank: int) -> None:
+    monkeypatch.setattr(ranking, "match_logits", _blind)
+    same = torch.eye(8)[0].expand(80, 8)
+    assert set(_recalls(same, same, list(range(80)), rerank).values()) == {0.0}
+
+
+def test_copies_of_one_text_are_all_retrieved_and_stand_before_the_own_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty images are written of alike and are told from the other thirty; twelve candidates are read again."""
+    monkeypatch.setattr(ranking, "match_logits", _blind)
+    eyes = torch.eye(8)
+    images = torch.cat([eyes[0].expand(30, 8), eyes[1].expand(30, 8)])
+    texts = torch.cat([eyes[:1], eyes[2].expand(30, 8)])
+    found = _recalls(images, texts, [0] * 30 + list(range(1, 31)), 12)
+    # The first thirty find their text, of which 29 belong to others; the other thirty have only ties.
+    assert (found["i2t_r10"], found["i2t_r10_eq"], found["i2t_r1_eq"]) == (0.0, 50.0, 50.0)
+    # As images, thirty tie at the border of every text, and are left out.
+    assert found["t2i_r10"] == 0.0 and found["t2i_r10_eq"] == 0.0
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_cosines_are_not_rounded_to_the_format_of_the_network(precision: torch.dtype) -> None:
+    model = _model()
+    looked, texts = look(model, _to_input, _squares()), read(model, _captions())
+    with torch.autocast("cpu", dtype=precision):
+        found = rank(model, looked, texts, 0)
+    assert found.i2t.scores[0].dtype == np.float32
+    assert all((a == b).all() for a, b in zip(found.i2t.scores, rank(model, looked, texts, 0).i2t.scores, strict=True))
 
 
 def test_without_a_second_stage_everything_is_ranked_by_its_cosine() -> None:
@@ -147,7 +220,7 @@ def test_an_image_is_projected_once_and_a_pair_matched_once(monkeypatch: pytest.
 def test_nothing_is_dropped_while_ranking() -> None:
     model = _model().train()
     first, second = _ranked(model, 4), _ranked(model.train(), 4)
-    assert (first.i2t.scores == second.i2t.scores).all()
+    assert all((one == other).all() for one, other in zip(first.i2t.scores, second.i2t.scores, strict=True))
 
 
 def test_what_is_no_number_comes_last_and_stays_one() -> None:
@@ -155,7 +228,7 @@ def test_what_is_no_number_comes_last_and_stays_one() -> None:
     with torch.no_grad():
         model.vision_proj.bias.fill_(torch.nan)
     found = _ranked(model, 4)
-    assert np.isnan(found.i2t.scores).all() and found.i2t.scores.shape == (IMAGES, 4)
+    assert all(np.isnan(scores).all() and len(scores) == 4 for scores in found.i2t.scores)
 
 
 def test_progress_is_told_by_image() -> None:

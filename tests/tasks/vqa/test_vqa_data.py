@@ -153,7 +153,7 @@ def test_what_counts_as_land_cover_and_as_a_close_call_is_a_setting(
     assert own_cache.is_dir()
     index = with_masks(tmp_path, write_image, MASKS, parts=("train", "test") * 2 + ("test", "train") * 2)
 
-    def answers(task: str, **changes: float) -> set[str]:
+    def answers(task: str, **changes: Any) -> set[str]:
         data = built(index, task, settings=small(**changes))
         return {question.answer for question in (*data.train, *data.test)}
 

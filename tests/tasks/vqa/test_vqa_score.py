@@ -66,6 +66,42 @@ def test_accuracy_is_the_headline_and_controls_stand_beside_it() -> None:
     assert found["metrics"]["accuracy"].n == 4 and found["metrics"]["accuracy"].interval == "wilson"
 
 
+def test_lists_are_scored_strictly_beside() -> None:
+    test = [{**row, "answer": "1,2", "question_only": "1"} for row in truth()["test"]]
+    asked = truth("vqa_target_pos", classes=["1,2"], train_answers={"ship": {"1,2": 1}}, balanced=["q0"], test=test)
+    found = score(said("1,2", "2,1", "1,2,2", "2"), asked)
+    assert value(found, "accuracy") == 75 and value(found, "accuracy_strict") == 25
+    baselines = found["baselines"]
+    assert baselines.chance["accuracy_strict"] == baselines.chance["accuracy"] == pytest.approx(100 / 511)
+    assert baselines.majority["accuracy_strict"] == 100
+    assert "accuracy_strict" not in score(said(*"2222"), truth())["metrics"]
+
+
+def test_questions_about_one_image_count_as_one_in_the_intervals() -> None:
+    one_image = [{**row, "image_id": f"image {n // 2}"} for n, row in enumerate(truth()["test"])]
+    rows = said("2", "2", "9", "9", other="2")
+    alone, together = score(rows, truth()), score(rows, truth(test=one_image))
+    for name in ("accuracy", "accuracy_question_only", "accuracy_other_image", "within_1"):
+        assert alone["metrics"][name].interval == "wilson" and alone["metrics"][name].reason == ""
+        assert together["metrics"][name].interval == "wilson by image"
+    assert (together["metrics"]["accuracy"].low or 0) < (alone["metrics"]["accuracy"].low or 0)
+    balanced = score(said(*"2222"), truth(test=one_image, balanced=["q0", "q1", "q2"]))["metrics"]["accuracy_balanced"]
+    assert balanced.interval == "wilson by image"
+
+
+def test_a_truth_without_images_says_what_its_intervals_are() -> None:
+    nameless = [{name: field for name, field in row.items() if name != "image_id"} for row in truth()["test"]]
+    for test in (nameless, [{**nameless[0], "image_id": None}, *truth()["test"][1:]]):
+        metric = score(said(*"2222"), truth(test=test))["metrics"]["accuracy"]
+        assert metric.interval == "wilson" and "images are not known" in metric.reason
+
+
+def test_a_question_that_occurs_twice_is_refused() -> None:
+    twice = truth(test=[*truth()["test"], {**truth()["test"][1], "answer": "5"}])
+    with pytest.raises(CheckError, match="test question occurs twice: q1"):
+        score(said("2", "2", "5", "7"), twice)
+
+
 def test_what_is_missing_or_unreadable_is_wrong() -> None:
     found = score(said("2", None, "", "some"), truth())
     assert value(found, "accuracy") == 25 and found["details"]["unanswered"] == 3
