@@ -64,7 +64,7 @@ class Recipe:
 # segments; and keys of the same batch only, by twins that keep up. With a queue the keys of the first hundred steps say
 # nothing, and the temperature falls to its floor before anything is learnt. Wrong partners for matching are easy: hard
 # ones leave it at its prior for as long as these models train. Ten epochs of 6,000 pairs and not forty of a quarter of
-# them: these are learnt by heart, errors and all, and pairs that were held out are matched no better than by lot.
+# them: these are learnt by heart, errors and all, and what a model knows by heart it cannot screen.
 _KLIP_SETTINGS = (
     "model.init.vision=OUT/mae-mini.safetensors",
     "image.norm=dataset",
