@@ -143,7 +143,10 @@ def _readiness(task: Task) -> Readiness:
     path = task.place / _READINESS
     if task.world.first and not path.is_file():
         share, seed = task.settings.scio.held_out, task.settings.seed
-        found = readiness(task.model, task.material, share=share, seed=seed, chunk=task.chunk, precision=task.precision)
+        batch = task.settings.batch_size_per_device
+        found = readiness(
+            task.model, task.material, share=share, seed=seed, batch=batch, chunk=task.chunk, precision=task.precision
+        )
         data = found._asdict() | {"itm_auc": found.itm_auc if np.isfinite(found.itm_auc) else None}
         write_json(path, data)
     task.world.barrier()

@@ -1,7 +1,7 @@
 """Whether a model can judge texts at all, asked before it does (section 6.10 of the KLIP specification).
 
 A model that was hardly trained flags 12 to 16 % of the right segments, no better than by lot. Two numbers tell: how
-well matching separates pairs from their hardest mismatches, and how often an image finds its own text.
+well matching separates pairs from hard mismatches of their batch, and how often an image finds its own text.
 
 Training leaves the pairs out that are asked, so a model that knows its corpus by heart does not pass for one that can
 judge. A corpus of fewer than twenty images has none to spare: it is then asked about what it was trained on.
@@ -16,10 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from foundation.seeds import derive_seed
+from klip.losses.matching import Negatives, draw_negatives, negative_weights
 from klip.scio.ranking import area_under_curve
 from klip.scio.score import encode_pairs, numbers
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from klip.model.klip import KLIP
     from klip.scio.material import Material
 
@@ -35,7 +38,7 @@ class Readiness(NamedTuple):
     """How well the model tells pairs from mismatches."""
 
     itm_auc: float
-    """Probability that a pair matches better than the hardest mismatch of another image; 0.5 is chance."""
+    """Probability that a pair matches better than a mismatch that is drawn as in training; 0.5 is chance."""
     recall_at_1: float
     """Share of images whose own text is the nearest of all asked."""
     pairs: int
@@ -62,9 +65,13 @@ def asked_rows(count: int, share: float, seed: int) -> NDArray[np.int64]:
 
 
 def readiness(
-    model: KLIP, material: Material, *, share: float, seed: int, chunk: int, precision: str = "fp32"
+    model: KLIP, material: Material, *, share: float, seed: int, batch: int, chunk: int, precision: str = "fp32"
 ) -> Readiness:
-    """Asks the model about held-out pairs and, for each image, the most similar text of another one."""
+    """Asks the model about held-out pairs and, for each image, a hard text of another one.
+
+    Hard as in training (section 4.2): drawn by similarity among the pairs of a batch. The hardest of all would be the
+    one that the model is most mistaken about, and no model stands above chance there.
+    """
     rows = asked_rows(len(material), share, seed)
     parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
     features = [encode_pairs(model, material, part, precision) for part in parts]
@@ -73,19 +80,39 @@ def readiness(
     same = (image_id[:, None] == image_id) | (text_hash[:, None] == text_hash)
     best = similarity.argmax(dim=1, keepdim=True)
     recall = same.gather(1, best).float().mean()
-    others = similarity.masked_fill(same, -torch.inf)
-    valid = torch.isfinite(others).any(dim=1).cpu().numpy()
-    hardest = others.argmax(dim=1).cpu().numpy()
+    wrong = _hard_texts(similarity / model.temperature, same, batch, seed)
+    valid = wrong.valid.cpu().numpy()
+    hard = rows[wrong.partner.cpu().numpy()]
     matches, mismatches = [], []
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]
         memory = model.visual_memory(model.encode_image(material.images(part, model.device)).memory)
         index = torch.arange(len(part), device=model.device)
         matches.append(numbers(model.match_score(material.packed(part, model.device), memory, index)))
-        wrong = material.packed(rows[hardest[start : start + chunk]], model.device)
-        mismatches.append(numbers(model.match_score(wrong, memory, index)))
+        mismatches.append(
+            numbers(model.match_score(material.packed(hard[start : start + chunk], model.device), memory, index))
+        )
     auc = area_under_curve(np.concatenate(matches), np.concatenate(mismatches)[valid])
     return Readiness(auc, float(recall), len(rows))
+
+
+def _hard_texts(similarity: Tensor, same: Tensor, batch: int, seed: int) -> Negatives:
+    """For each image the text of another one of its batch; the rows are asked in random order, so batches are mixed."""
+    generator = torch.Generator().manual_seed(derive_seed("scio readiness", seed))
+    partners, valid = [], []
+    # A last batch of one has no other image: it joins the one before.
+    starts = range(0, max(len(similarity) - 1, 1), batch)
+    order = torch.randperm(len(similarity), generator=generator).to(similarity.device)
+    for start in starts:
+        end = len(order) if start == starts[-1] else start + batch
+        chosen = order[start:end]
+        draw = torch.rand(len(chosen), generator=generator).to(similarity.device)
+        weights = negative_weights(similarity[chosen][:, chosen], same[chosen][:, chosen])
+        drawn = draw_negatives(weights, draw)
+        partners.append(chosen[drawn.partner])
+        valid.append(drawn.valid)
+    back = order.argsort()
+    return Negatives(torch.cat(partners)[back], torch.cat(valid)[back])
 
 
 def warnings_of(found: Readiness, least_auc: float) -> list[str]:

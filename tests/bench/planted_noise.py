@@ -112,7 +112,9 @@ def run_experiment(experiment: Experiment, folder: Path) -> Outcome:
     model = learner.pretrainer.online
     learner.train(0, experiment.early)
     with frozen(model):
-        early = readiness(model, world.material(), share=0.0, seed=experiment.seed, chunk=experiment.batch)
+        early = readiness(
+            model, world.material(), share=0.0, seed=experiment.seed, batch=experiment.batch, chunk=experiment.batch
+        )
     learner.train(0, experiment.steps - experiment.early)
     found = screen(model, world.material(), settings, folder, pass_id=PASS)
     rebuilt = reconstruct(model, world.material(), settings, folder, world.store, pass_id=PASS, noise=found.noise)
