@@ -12,7 +12,14 @@ from tasks.task import Row
 def build(
     index: DatasetIndex, settings: CaptionSettings, *, ratio: tuple[int, int] = (4, 1), limit: int | None = None
 ) -> CaptionedData:
-    """Both parts; the same images as retrieval has."""
+    """Both parts; the same images as retrieval has.
+
+    What the environment says of the scorers is read now: a wrong word there is told before the training, not after it.
+    """
+    from tasks.metrics.java_scorers import java_is_off, spice_memory
+
+    java_is_off()
+    spice_memory()
     return captioned_data(index, settings, ratio=ratio, limit=limit)
 
 
