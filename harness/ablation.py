@@ -291,9 +291,9 @@ def _share_vocabulary(order: zoo.Order, say: Callable[[str], None]) -> None:
 
     It is made from the texts that every corpus has, so that it does not hang on whether there are clean ones.
     """
+    from klip.corpus import TEMPLATE_TEXTS, TEXTS
     from klip.text import corpus_strings, read_corpus
     from klip.tokens.vocabulary import Vocabulary
-    from tasks.sarworld.plan import TEMPLATE_TEXTS
 
     assert order.vocabulary is not None
     template = order.corpus / TEMPLATE_TEXTS
@@ -303,7 +303,7 @@ def _share_vocabulary(order: zoo.Order, say: Callable[[str], None]) -> None:
             where=str(template),
             way_out=f"add {TEMPLATE_TEXTS}, or give --corpus a folder that has it",
         )
-    texts = [text for name in ("texts.jsonl", TEMPLATE_TEXTS) for text in read_corpus(order.corpus / name)]
+    texts = [text for name in (TEXTS, TEMPLATE_TEXTS) for text in read_corpus(order.corpus / name)]
     made = Vocabulary.train(corpus_strings(texts), _VOCABULARY_SIZE)
     if not order.vocabulary.is_file():
         made.save(order.vocabulary)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from foundation.errors import CheckError, MissingError, UsageError
 from harness.ablation_notes import Ablation, Note, ablations, read_notes
+from harness.readings import Choices, choices_of, difference, rank
 from klip.corpus import CLEAN
 from results.ablation_table import AblationRow, Order, ablation_table
 from results.record import BY_HAND, Failure, Record
-from results.store import OWN_SPLIT, Store, StoredRecord
+from results.store import Store, StoredRecord, has_own_split
 from results.tables import Table
-from tasks.datasets.options import OFFICIAL, flag
 
 NAME = "table8"
 
@@ -154,11 +154,10 @@ def fit_records(store: Store, profile: str | None) -> list[StoredRecord]:
     for stored in store.records():  # from new to old within a cell
         record = stored.record
         whole = record.data.limit is None and record.data.twin == "none"
-        own_split = any(name.rpartition(".")[2] in OWN_SPLIT for name in record.data.choices)
         plain = all(text == _DEVIATION for text in record.deviations if text.endswith(BY_HAND))
-        fit = whole and plain and not own_split and record.cell.model in MODELS
+        fit = whole and plain and not has_own_split(record.data) and record.cell.model in MODELS
         if fit and profile in (None, record.cell.profile):
-            what = (record.cell, record.model.weights_hash, record.data.world, _choices(record))
+            what = (record.cell, record.model.weights_hash, record.data.world, choices_of(record))
             newest.setdefault(what, stored)
     return list(newest.values())
 
@@ -221,46 +220,23 @@ def _left_out(records: Sequence[StoredRecord], why: str) -> list[str]:
     return [f"Left out: {len(records)} records {why}: {', '.join(places)}."]
 
 
-_Choices = tuple[tuple[str, str], ...]
-
-
 def _as_usual(records: Sequence[StoredRecord]) -> tuple[list[StoredRecord], list[tuple[StoredRecord, str]]]:
     """The records of each data set as it was read with the fewest choices, and the others, each with what was chosen.
 
     As the readings of Tables 4 and 6, but by data set: the questions about one are asked about the same images.
     """
-    ways: dict[str, dict[_Choices, int]] = defaultdict(lambda: defaultdict(int))
+    ways: dict[str, dict[Choices, int]] = defaultdict(lambda: defaultdict(int))
     for stored in records:
-        ways[stored.record.cell.dataset][_choices(stored.record)] += 1
+        ways[stored.record.cell.dataset][choices_of(stored.record)] += 1
     first = {
-        dataset: min(found, key=lambda choices: (*_rank(choices), -found[choices], choices))
+        dataset: min(found, key=lambda choices: (*rank(choices), -found[choices], choices))
         for dataset, found in ways.items()
     }
     usual, otherwise = [], []
     for stored in records:
-        before, after = first[stored.record.cell.dataset], _choices(stored.record)
+        before, after = first[stored.record.cell.dataset], choices_of(stored.record)
         if before == after:
             usual.append(stored)
         else:
-            otherwise.append((stored, _difference(dict(before), dict(after))))
+            otherwise.append((stored, difference(before, after)))
     return usual, otherwise
-
-
-def _choices(record: Record) -> _Choices:
-    return tuple(sorted(record.data.choices.items()))
-
-
-def _rank(choices: _Choices) -> tuple[int, bool]:
-    """Little was chosen first; the parts that a data set ships before a ratio."""
-    ratio = any(name.rpartition(".")[2] == "split" and value != OFFICIAL for name, value in choices)
-    return len(choices), ratio
-
-
-def _difference(usual: Mapping[str, str], chosen: Mapping[str, str]) -> str:
-    """As it is written on the command line."""
-    words = []
-    for name in sorted({*usual, *chosen}):
-        if usual.get(name) != chosen.get(name):
-            part, _, option = name.rpartition(".")
-            words.append(f"{flag(option)} {part + '=' if part else ''}{chosen.get(name, 'by default')}")
-    return " ".join(words)

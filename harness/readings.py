@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from results.record import Record
 from results.store import Store, StoredRecord
-from tasks.datasets.options import OFFICIAL, flag
+from tasks.datasets.options import flag, is_divided_by_ratio
 
 Place = tuple[str, str]
 """Task and data set: what has columns of its own."""
@@ -35,16 +35,16 @@ class Reading(NamedTuple):
 def readings(store: Store, profile: str | None) -> list[Reading]:
     """The usual reading first: of each data set the way with the fewest choices; then the others."""
     ways: dict[Place, dict[Choices, list[StoredRecord]]] = defaultdict(lambda: defaultdict(list))
-    for stored in store.whole_records(profile, apart=_choices):
+    for stored in store.whole_records(profile, apart=choices_of):
         cell = stored.record.cell
-        ways[cell.task, cell.dataset][_choices(stored.record)].append(stored)
+        ways[cell.task, cell.dataset][choices_of(stored.record)].append(stored)
     usual: list[StoredRecord] = []
     others: dict[str, list[StoredRecord]] = defaultdict(list)
     for found in ways.values():
-        first, *rest = sorted(found, key=lambda choices: (*_rank(choices), -len(found[choices]), choices))
+        first, *rest = sorted(found, key=lambda choices: (*rank(choices), -len(found[choices]), choices))
         usual += found[first]
         for choices in rest:
-            others[_label(first, choices)] += found[choices]
+            others[difference(first, choices)] += found[choices]
     return [Reading("", tuple(usual)), *(Reading(label, tuple(others[label])) for label in sorted(others))]
 
 
@@ -53,16 +53,22 @@ def places(records: Sequence[StoredRecord]) -> list[str]:
     return sorted({f"{stored.record.cell.task}/{stored.record.cell.dataset}" for stored in records})
 
 
-def _choices(record: Record) -> Choices:
+def choices_of(record: Record) -> Choices:
+    """How the data of a record were read."""
     return tuple(sorted(record.data.choices.items()))
 
 
-def _rank(choices: Choices) -> tuple[int, bool]:
+def rank(choices: Choices) -> tuple[int, bool]:
     """Little was chosen first; the parts that a data set ships before a ratio."""
-    return len(choices), dict(choices).get("split", OFFICIAL) != OFFICIAL
+    return len(choices), is_divided_by_ratio(choices)
 
 
-def _label(usual: Choices, choices: Choices) -> str:
-    before, after = dict(usual), dict(choices)
-    changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)]
-    return " ".join(f"{flag(name)} {after.get(name, 'by default')}" for name in changed)
+def difference(usual: Choices, chosen: Choices) -> str:
+    """What was chosen otherwise, as it is written on the command line."""
+    before, after = dict(usual), dict(chosen)
+    words = []
+    for name in sorted(before | after):
+        if before.get(name) != after.get(name):
+            part, _, option = name.rpartition(".")  # the data set within a composed one
+            words.append(f"{flag(option)} {f'{part}=' if part else ''}{after.get(name, 'by default')}")
+    return " ".join(words)

@@ -20,6 +20,8 @@ from klip.text import SegmentedText, read_corpus
 
 TEXTS = "texts.jsonl"
 CLEAN = "texts_clean.jsonl"
+TEMPLATE_TEXTS = "texts_template.jsonl"
+"""What `data.text=template` reads, and the CLIP objective."""
 PLANTED = "planted.jsonl"
 
 _BITS = 63

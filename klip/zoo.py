@@ -27,7 +27,7 @@ from foundation.errors import BenchError, CellError, UsageError
 from foundation.files import read_json, write_json
 from foundation.hashing import hash_file, hash_value
 from foundation.names import unknown_name
-from klip.corpus import TEXTS, Corpus
+from klip.corpus import TEMPLATE_TEXTS, TEXTS, Corpus
 from klip.run_record import HOME
 from klip.text import read_corpus
 from klip.text_file import text_file_beside
@@ -37,7 +37,6 @@ LARGEST_MB = 20
 STAGES = 3
 """Of SCIO; the second and the third take a fifth of the epochs each."""
 _DATA_MARKER = "synthetic.json"
-_TEMPLATE_TEXTS = "texts_template.jsonl"
 _CORPUS_FILE = "CORPUS/"
 """How a file of the corpus starts in a command."""
 
@@ -308,8 +307,8 @@ def _texts_of(arguments: Sequence[str], corpus: Path) -> Path:
         named = [after for before, after in pairwise(arguments) if before == "--texts"]
         if named:
             return Path(named[-1])
-        return corpus / (_TEMPLATE_TEXTS if chosen.get("data.text") == "template" else TEXTS)
-    return corpus / (chosen.get("clip.texts", _TEMPLATE_TEXTS) if arguments[1] == "clip" else TEXTS)
+        return corpus / (TEMPLATE_TEXTS if chosen.get("data.text") == "template" else TEXTS)
+    return corpus / (chosen.get("clip.texts", TEMPLATE_TEXTS) if arguments[1] == "clip" else TEXTS)
 
 
 def _corpus_digest(folder: Path, texts: Path, limit: int | None) -> str:

@@ -27,7 +27,7 @@ from leaderboard.submission import (
 )
 from results.record import FileReference, Record
 from results.store import EXECUTION, PREDICTIONS, RECORD, Store, StoredRecord, folder_name, truth_name
-from tasks.datasets.options import OFFICIAL
+from tasks.datasets.options import is_divided_by_ratio
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _UNIX = 3
@@ -109,9 +109,7 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
 
 
 def _has_asked_ratio(record: Record) -> bool:
-    """Whether it was run with `--split 7:3` or the like, of the data set itself or of one that it is composed of."""
-    splits = [value for name, value in record.data.choices.items() if name.rpartition(".")[2] == "split"]
-    return any(value != OFFICIAL for value in splits)
+    return is_divided_by_ratio(record.data.choices.items())
 
 
 def _why_none(mine: list[StoredRecord], failures: int, profile: str | None) -> str:

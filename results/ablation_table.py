@@ -8,7 +8,6 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
-from results.means import mean_remarks
 from results.record import Failure, Record
 from results.reported import Column, reported_table
 from results.rows import TableRow
@@ -70,8 +69,7 @@ def ablation_table(
         failures=failures,
         printed=lambda row, column: _printed(places.get(row.model), column),
     )
-    means = mean_remarks(table.lines, range(len(table.columns)), "six tasks")
-    told = [*remarks, *means, *(text for order in orders for text in _came_out(table, order))]
+    told = [*remarks, *(text for order in orders for text in _came_out(table, order))]
     return table._replace(remarks=(*told, *table.remarks))
 
 

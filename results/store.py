@@ -47,7 +47,7 @@ _LONGEST = 120
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def _has_own_split(data: DataProvenance) -> bool:
+def has_own_split(data: DataProvenance) -> bool:
     """Whether the data set, or one that it is composed of (`fusar_map.split_sha256`), was split by a file or groups."""
     return any(name.rpartition(".")[2] in OWN_SPLIT for name in data.choices)
 
@@ -187,7 +187,7 @@ class Store:
             data, cell = stored.record.data, stored.record.cell
             if not stored.record.implementation.startswith(implementation):
                 continue
-            if data.limit is not None or data.twin != "none" or _has_own_split(data):
+            if data.limit is not None or data.twin != "none" or has_own_split(data):
                 continue
             if any(text.endswith(BY_HAND) for text in stored.record.deviations):
                 continue

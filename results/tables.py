@@ -53,8 +53,6 @@ _BESIDE = (
     ("spice", "tuple_f1", "tuple F1, which is not SPICE"),
 )
 """Metric of a column, a further one of the same records that a reader should see beside it, and what it is."""
-_OF_QUESTIONS_ALONE = 8
-"""The table that is all questions and averages them by itself."""
 _HASH_DIGITS = 12
 
 
@@ -459,9 +457,8 @@ def _remarks(
     if "retrieval" in filled:
         remarks.append(_DIRECTIONS)
     remarks.extend(text for task, text in _MAJORITIES.items() if task in filled)
-    if number != _OF_QUESTIONS_ALONE:
-        asked = [place for place, column in enumerate(columns(number)) if _kind(column.task_id) == "vqa"]
-        remarks.extend(mean_remarks(lines, asked, "six VQA tasks"))
+    asked = [place for place, column in enumerate(columns(number)) if _kind(column.task_id) == "vqa"]
+    remarks.extend(mean_remarks(lines, asked, "six VQA tasks"))
     remarks.extend(text_side_remarks(found))
     strangers = sorted({record.cell.model for record in records} - set(names))
     if strangers:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from foundation.errors import CheckError, MissingError
 from foundation.hashing import hash_value
 from foundation.progress import Progress
-from klip.corpus import Corpus, read_corpus_folder, text_hash
+from klip.corpus import TEMPLATE_TEXTS, Corpus, read_corpus_folder, text_hash
 from klip.pixels import load_pixels, statistics
 from klip.pretrain.mirror import mirrored
 from klip.pretrain.objective import Images, Texts
@@ -30,9 +30,6 @@ from klip.training.checkpoint import latest, read, require_same
 from klip.training.distributed import World
 from klip.training.engine import resolve_precision
 from klip.training.order import batches_per_epoch
-
-TEMPLATE_TEXTS = "texts_template.jsonl"
-"""The file of a corpus that `data.text=template` reads."""
 
 STORE = "store"
 

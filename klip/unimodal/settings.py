@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from foundation.names import unknown_name
 from klip.configuration import configured, merged
+from klip.corpus import TEMPLATE_TEXTS
 from klip.unimodal.methods import METHODS, Method
 
 
@@ -107,7 +108,7 @@ class GradientSettings(_Settings):
 class ContrastiveSettings(_Settings):
     """The CLIP objective on template texts (first row of Table 8)."""
 
-    texts: str = "texts_template.jsonl"  # a file of the corpus folder
+    texts: str = TEMPLATE_TEXTS  # a file of the corpus folder
     tau_init: float = Field(default=0.07, gt=0)  # as KLIP's (section 4.1)
     group_equal_text: bool = True  # equal texts are no negatives, as in KLIP's ITC (section 4.1) [D]
     vocabulary_size: int = Field(default=2000, ge=200)  # Table 2.1, where the corpus trains its own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,6 +102,11 @@ def asked_ratio(dataset: str, options: DataOptions) -> tuple[int, int] | None:
 def effective_choices(label_map: str, *more: tuple[str, str | None]) -> tuple[tuple[str, str], ...]:
     """What the record states: values that can be given as options again; what was left to the protocol is left out."""
     return (("label_map", label_map), *((name, value) for name, value in more if value is not None))
+
+
+def is_divided_by_ratio(choices: Iterable[tuple[str, str]]) -> bool:
+    """Whether recorded choices name a ratio such as `--split 7:3`, for the data set or one that it is composed of."""
+    return any(name.rpartition(".")[2] == "split" and value != OFFICIAL for name, value in choices)
 
 
 def wants_official(options: DataOptions, *, default: bool) -> bool:

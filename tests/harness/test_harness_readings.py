@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.readings import _label, _rank, readings
+from harness.readings import difference, rank, readings
 from results.store import Store
 from tests.harness.conftest import Harness, command, environment
 
@@ -60,10 +60,13 @@ def test_no_records_are_one_empty_reading(tmp_path: Path) -> None:
 
 def test_what_was_least_chosen_is_the_usual() -> None:
     ratio, official = (*USUAL, ("split", "7:3")), (*USUAL, ("split", "official"))
-    assert _rank(USUAL) < _rank(official) < _rank(ratio) < _rank((*official, ("pool", "trainval")))
+    assert rank((("fusar_map.split", "official"),)) < rank((("fusar_map.split", "7:3"),)), "of a part as well"
+    assert rank(USUAL) < rank(official) < rank(ratio) < rank((*official, ("pool", "trainval")))
 
 
 def test_a_label_is_what_one_would_write() -> None:
     official = (*USUAL, ("split", "official"))
-    assert _label(USUAL, (*USUAL, ("split", "7:3"), ("group", "scene"))) == "--group scene --split 7:3"
-    assert _label(official, USUAL) == "--split by default"
+    assert difference(USUAL, (*USUAL, ("split", "7:3"), ("group", "scene"))) == "--group scene --split 7:3"
+    assert difference(official, USUAL) == "--split by default"
+    composed = (("fusar_map.split", "7:3"), ("fusar_map.label_map", "map4_labelled"))
+    assert difference(composed[1:], composed) == "--split fusar_map=7:3"
