@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -69,7 +70,7 @@ def ablation_table(
         failures=failures,
         printed=lambda row, column: _printed(places.get(row.model), column),
     )
-    told = [*remarks, *(text for order in orders for text in _came_out(table, order))]
+    told = [*remarks, *_same_towers(rows, records), *(text for order in orders for text in _came_out(table, order))]
     return table._replace(remarks=(*told, *table.remarks))
 
 
@@ -80,6 +81,18 @@ def _printed(place: tuple[str, str, str] | None, column: Column) -> Decimal | No
         if (row["pretrain_dataset"], row["screen_filter"], row["refine"]) == place:
             return Decimal(row[column.column])
     return None
+
+
+def _same_towers(rows: Sequence[AblationRow], records: Sequence[Record]) -> list[str]:
+    """Rows whose trainings did the same: a screening that finds nothing, proposals of which none is accepted."""
+    towers = {record.cell.model: record.model.weights_hash for record in records}
+    alike: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if (tower := towers.get(row.model)) is not None:
+            alike[tower].append(row.name)
+    return [
+        f"The same image tower, value by value: {' and '.join(names)}." for names in alike.values() if len(names) > 1
+    ]
 
 
 def _came_out(table: Table, order: Order) -> list[str]:

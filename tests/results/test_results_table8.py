@@ -104,6 +104,16 @@ def test_means_and_orders_are_told(table: Table) -> None:
     assert said[1].count("Target Count") == 2 and said[2].count("Reg Land") == 2
 
 
+def test_rows_that_became_the_same_model_are_told(make_record: MakeRecord) -> None:
+    towers = {"plain": "a", "noisy": "b", "screened": "c", "rebuilt": "c", "lot": None}
+    records = [
+        record.model_copy(update={"model": record.model.model_copy(update={"weights_hash": towers[record.cell.model]})})
+        for record in _records(make_record)
+    ]
+    said = [text for text in ablation_table(ROWS, records).remarks if "value by value" in text]
+    assert [text.partition(": ")[2] for text in said] == ["+ screen, filter and + reconstruct."]
+
+
 @pytest.mark.parametrize(("half", "held"), [(1.0, "none"), (10.0, "Main Land")])
 def test_an_order_is_missed_only_by_more_than_two_standard_errors(
     make_record: MakeRecord, half: float, held: str
