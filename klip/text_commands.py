@@ -138,10 +138,11 @@ def train(
     """Train a WordPiece vocabulary on the texts of a corpus; the same texts give the same vocabulary."""
     from itertools import islice
 
+    from klip.corpus import TEXTS
     from klip.text import corpus_strings, read_corpus
     from klip.tokens.vocabulary import Vocabulary
 
-    file = corpus / "texts.jsonl" if corpus.is_dir() else corpus
+    file = corpus / TEXTS if corpus.is_dir() else corpus
     found = list(islice(read_corpus(file), limit))
     if not found:
         raise CheckError("the corpus has no records", where=str(file), way_out="write one JSON object a line")

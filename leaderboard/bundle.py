@@ -94,8 +94,8 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
         known = {entry.record.cell.model for entry in stored} | {f.cell.model for f in store.failures()}
         if known:
             raise unknown_name("model", model, known, see=f"harness report --out {runs}")
-    apart = store.whole_records(profile, apart=_has_asked_ratio)
-    chosen = [entry for entry in apart if entry.record.cell.model == model and not _has_asked_ratio(entry.record)]
+    apart = store.whole_records(profile, apart=_is_divided_by_ratio)
+    chosen = [entry for entry in apart if entry.record.cell.model == model and not _is_divided_by_ratio(entry.record)]
     profiles = sorted({entry.record.cell.profile for entry in chosen})
     if len(profiles) > 1:
         raise UsageError(
@@ -108,7 +108,7 @@ def whole_records(runs: Path, model: str, profile: str | None = None) -> list[St
     return chosen
 
 
-def _has_asked_ratio(record: Record) -> bool:
+def _is_divided_by_ratio(record: Record) -> bool:
     return is_divided_by_ratio(record.data.choices.items())
 
 

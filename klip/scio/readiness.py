@@ -38,7 +38,7 @@ class Readiness(NamedTuple):
     """How well the model tells pairs from mismatches."""
 
     itm_auc: float
-    """Probability that a pair matches better than a mismatch that is drawn as in training; 0.5 is chance."""
+    """Probability that a pair matches better than a hard mismatch of its batch; 0.5 is chance."""
     recall_at_1: float
     """Share of images whose own text is the nearest of all asked."""
     pairs: int
@@ -69,8 +69,8 @@ def readiness(
 ) -> Readiness:
     """Asks the model about held-out pairs and, for each image, a hard text of another one.
 
-    Hard as in training (section 4.2): drawn by similarity among the pairs of a batch. The hardest of all would be the
-    one that the model is most mistaken about, and no model stands above chance there.
+    Drawn by similarity among the pairs of a batch (section 4.2), whatever `itm.hardness` was trained with. The hardest
+    of all would be the one that the model is most mistaken about, and no model stands above chance there.
     """
     rows = asked_rows(len(material), share, seed)
     parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]

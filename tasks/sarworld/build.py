@@ -22,15 +22,12 @@ from foundation.errors import CheckError, StorageError, UsageError
 from foundation.files import TEMPORARY_PREFIX, exclusive, read_json, write_bytes, write_json
 from foundation.names import unknown_name
 from foundation.progress import Progress, silent
+from klip.corpus import CLEAN, PLANTED, TEMPLATE_TEXTS, TEXTS
 from tasks.sarworld.plan import (
-    CLEAN_TEXTS,
     DATASETS,
-    PLANTED,
     SIZES,
     TEMPLATE_SETS,
-    TEMPLATE_TEXTS,
     TEXT_SETS,
-    TEXTS,
     TRUTH,
     WORLD_VERSION,
     Item,
@@ -354,7 +351,7 @@ def _tables(
         texts = plant(truths, rates=error_rate, seed=seed)
         tables |= {
             TEXTS: json_lines(texts.noisy),
-            CLEAN_TEXTS: json_lines(texts.clean),
+            CLEAN: json_lines(texts.clean),
             PLANTED: json_lines(texts.planted),
         }
     if name in TEMPLATE_SETS:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from foundation.names import unknown_name
+from klip.corpus import CLEAN, PLANTED, TEMPLATE_TEXTS, TEXTS
 from tasks.catalog import DATASETS as REAL
 from tasks.sarworld.draws import WORLD_VERSION
 from tasks.sarworld.sites import KINDS
@@ -287,10 +288,9 @@ _PLANS: dict[str, Callable[[Size], list[Item]]] = {
 }
 
 
-TRUTH, TEXTS, CLEAN_TEXTS, PLANTED = "truth.jsonl", "texts.jsonl", "texts_clean.jsonl", "planted.jsonl"
-TEMPLATE_TEXTS = "texts_template.jsonl"
-"""True texts in one fixed wording, of the data set for pre-training (Table 8, first row)."""
+TRUTH = "truth.jsonl"
 TEMPLATE_SETS = ("corpus",)
+"""Data sets with true texts in one fixed wording besides: that for pre-training (Table 8, first row)."""
 TEXT_SETS = ("fusar_air_sense", "fusar_ship_sense", "sar_aircraft_few", "fusar_map", "corpus", "scenes")
 """Data sets whose images have the eight-field texts."""
 IMAGE_SETS = ("train", "val", "test", "trainval")
@@ -310,7 +310,7 @@ def tables_of(dataset: str) -> tuple[str, ...]:
 
 def extra_files(dataset: str) -> tuple[str, ...]:
     """All files of a data set besides images and marker: its tables, the truth, the texts."""
-    texts: tuple[str, ...] = (TEXTS, CLEAN_TEXTS, PLANTED) if dataset in TEXT_SETS else ()
+    texts: tuple[str, ...] = (TEXTS, CLEAN, PLANTED) if dataset in TEXT_SETS else ()
     if dataset in TEMPLATE_SETS:
         texts += (TEMPLATE_TEXTS,)
     return (*tables_of(dataset), TRUTH, *texts)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from foundation.errors import MissingError, UsageError
 from foundation.files import write_atomic
 from foundation.names import unknown_name
-from tasks.sarworld.plan import DATASETS, PLANTED, SIZES, TEXT_SETS, TEXTS, Item, Size, chosen, folder_of, plan
+from klip.corpus import PLANTED, TEXTS
+from tasks.sarworld.plan import DATASETS, SIZES, TEXT_SETS, Item, Size, chosen, folder_of, plan
 
 if TYPE_CHECKING:
     from tasks.sarworld.sets.maker import Ground

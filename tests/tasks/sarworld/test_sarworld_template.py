@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from klip.corpus import TEMPLATE_TEXTS
 from klip.text import read_corpus
 from tasks.sarworld import cache
 from tasks.sarworld.build import build
-from tasks.sarworld.plan import DATASETS, TEMPLATE_TEXTS, extra_files, folder_of
+from tasks.sarworld.plan import DATASETS, extra_files, folder_of
 from tasks.sarworld.texts import claims_of, parse_claims, template_texts
 from tasks.sarworld.truth import Truth
 
