@@ -9,14 +9,16 @@ import sys
 
 from tests.bench.interleave import Timing
 from tests.bench.ladder.climb import print_ladder
+from tests.bench.ladder.probes import print_probes
 from tests.bench.measurements import MEASUREMENTS
 from tests.bench.planted_noise import print_planted_noise
 from tests.bench.scio_operations import print_operations
 
 LADDER = "ladder"
+PROBES = "probes"
 PLANTED = "planted-noise"
 OPERATIONS = "scio-operations"
-TABLES = (LADDER, PLANTED, OPERATIONS)
+TABLES = (LADDER, PROBES, PLANTED, OPERATIONS)
 """What is printed as a table of its own."""
 
 
@@ -25,12 +27,16 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*MEASUREMENTS, *TABLES, []], help="which; default: all")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3, help="of planted-noise")
+    parser.add_argument("--starts", type=int, default=5, help="of the ViT from scratch in probes")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = {}
     for name in arguments.names or [*MEASUREMENTS, *TABLES]:
         if name == LADDER:
             print_ladder("mini", seeds=(0,), networks=True, as_json=arguments.json)
+            continue
+        if name == PROBES:
+            print_probes(seeds=arguments.starts, as_json=arguments.json)
             continue
         if name == PLANTED:
             print_planted_noise(tuple(range(arguments.seeds)), as_json=arguments.json)
