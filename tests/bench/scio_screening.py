@@ -54,9 +54,9 @@ class Case:
         return pack(self.texts, self.specials)
 
     @torch.inference_mode()
-    def at_once(self, *, every_match: bool) -> tuple[Tensor, Tensor]:
+    def at_once(self, *, every_match: bool, precision: str = "fp32") -> tuple[Tensor, Tensor]:
         """Ours."""
-        scorer = Scorer(self.model, self.bank)
+        scorer = Scorer(self.model, self.bank, precision=precision)
         seen = scorer.look(self.images, self.image_id, self.image_id)
         found = scorer.versions(self.tokens(), seen, every_match=every_match)
         return torch.from_numpy(found.itc), torch.from_numpy(found.itm)
@@ -125,22 +125,43 @@ class LibraryPeer:
 
 
 def scio_screening(turns: int) -> dict[str, Timing]:
-    """Scores of 16 images and the nine versions of their texts (98 tokens) on the tiny model."""
-    torch.set_num_threads(1)
+    """Scores of 16 images and the nine versions of their texts (98 tokens) on the tiny model, one thread."""
+    return _timed(turns, threads=1)
+
+
+def scio_screening_two_threads(turns: int) -> dict[str, Timing]:
+    """The same with two threads, as the figure of section 6.8 was measured."""
+    return _timed(turns, threads=2)
+
+
+def _timed(turns: int, *, threads: int) -> dict[str, Timing]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     case = Case()
     library = LibraryPeer(case)
-    return interleaved(
-        {
-            "ours": lambda: case.at_once(every_match=False),
-            "ours, all matched": lambda: case.at_once(every_match=True),
-            "our pair by pair": case.pair_by_pair,
-            _PEER: library.pair_by_pair,
-        },
-        turns=turns,
-    )
+
+    def library_bf16() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            library.pair_by_pair()
+
+    try:
+        return interleaved(
+            {
+                "ours": lambda: case.at_once(every_match=False),
+                "ours, bf16": lambda: case.at_once(every_match=False, precision="bf16"),
+                "ours, all matched": lambda: case.at_once(every_match=True),
+                "our pair by pair": case.pair_by_pair,
+                "library in bf16": library_bf16,
+                _PEER: library.pair_by_pair,
+            },
+            turns=turns,
+        )
+    finally:
+        torch.set_num_threads(before)
 
 
 SCIO_MEASUREMENTS: dict[str, tuple[Callable[[int], dict[str, Timing]], str]] = {
     "scio-screening": (scio_screening, _PEER),
+    "scio-screening-two-threads": (scio_screening_two_threads, _PEER),
 }
 """Name to the measurement and its peer."""
