@@ -184,14 +184,15 @@ def train(
 ) -> None:
     """On the true answers of `rows`."""
     rng = np.random.default_rng(0)
-    targets, steps = answers.targets(), len(rows) // _BATCH
+    targets, size = answers.targets(), min(_BATCH, len(rows))
+    steps = len(rows) // size
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, epochs * steps)
     network.train()
     for epoch in range(epochs):
         order = rng.permutation(rows)
         for step in range(steps):
-            batch = torch.from_numpy(order[step * _BATCH : (step + 1) * _BATCH])
+            batch = torch.from_numpy(order[step * size : (step + 1) * size])
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = network(images[batch])
             optimiser.zero_grad(set_to_none=True)
