@@ -7,6 +7,9 @@ model of this size will not find in the same images by reading about them. Vague
 out.
 
     python -m tests.bench.claim_ceiling CORPUS --epochs 25
+    python -m tests.bench.claim_ceiling CORPUS --tower random-mini
+
+With `--tower` a ViT of the catalogue is taught so instead, at the resolution of the mini profile.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -27,12 +30,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from adapters.decode import read_grey
+from adapters.interface import Encoder
+from adapters.load import load
+from adapters.registry import catalog
 from foundation.progress import Progress, silent
 from tasks.images import centre_square
 from tasks.sarworld.texts.claims import FEATURES, FIELDS, SURROUNDINGS, TRAITS, VAGUE, Claim, claims_of
 from tasks.sarworld.truth import AIRCRAFT_CONTEXTS, QUADRANTS, SHIP_CONTEXTS, Domain, Truth
 
 SIDE = 128
+TOWER_SIDE = 64
 HELD_OUT = 1000
 """Images that the network is not shown."""
 RECALL = 0.4
@@ -174,13 +181,32 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images [B, 1, S, S]."""
         maps = self.blocks(self.stem(images.to(memory_format=torch.channels_last)))
-        read = torch.cat([maps.mean(dim=(2, 3)), F.adaptive_avg_pool2d(maps, 2).flatten(1)], dim=1)
-        told: Tensor = self.head(F.dropout(read, 0.3, self.training))
+        told: Tensor = self.head(F.dropout(_read(maps), 0.3, self.training))
         return told
 
 
+class TaughtTower(nn.Module):
+    """A tower of the catalogue with a linear layer on its pooled feature, its tokens' mean and those of quarters."""
+
+    def __init__(self, name: str, logits: int) -> None:
+        super().__init__()
+        self.encoder = cast(Encoder, load(catalog()[name], image_size=TOWER_SIDE, seed=0).encoder)
+        self.head = nn.Linear(6 * self.encoder.width, logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images [B, 1, S, S]."""
+        found = self.encoder(images.expand(-1, self.encoder.in_channels, -1, -1))
+        maps = found.tokens.transpose(1, 2).reshape(len(images), self.encoder.width, *found.grid)
+        told: Tensor = self.head(torch.cat([found.pooled, _read(maps)], dim=1))
+        return told
+
+
+def _read(maps: Tensor) -> Tensor:
+    return torch.cat([maps.mean(dim=(2, 3)), F.adaptive_avg_pool2d(maps, 2).flatten(1)], dim=1)
+
+
 def train(
-    network: Network, answers: Answers, images: Tensor, rows: NDArray[np.int64], epochs: int, progress: Progress
+    network: nn.Module, answers: Answers, images: Tensor, rows: NDArray[np.int64], epochs: int, progress: Progress
 ) -> None:
     """On the true answers of `rows`."""
     rng = np.random.default_rng(0)
@@ -204,7 +230,7 @@ def train(
 
 @torch.inference_mode()
 def judge(
-    network: Network, answers: Answers, images: Tensor, truths: Sequence[Truth], errors: Mapping[tuple[str, str], Any]
+    network: nn.Module, answers: Answers, images: Tensor, truths: Sequence[Truth], errors: Mapping[tuple[str, str], Any]
 ) -> list[Judged]:
     """Every claim of the texts of some images, true or wrong."""
     network.eval()
@@ -259,17 +285,21 @@ def table(judged: Sequence[Judged]) -> str:
     return "\n".join(lines)
 
 
-def measure(corpus: Path, epochs: int, *, held_out: int = HELD_OUT, progress: Progress = silent) -> list[Judged]:
+def measure(
+    corpus: Path, epochs: int, *, tower: str | None = None, held_out: int = HELD_OUT, progress: Progress = silent
+) -> list[Judged]:
     """Trains on a synthetic corpus but for `held_out` images of it, whose claims are judged."""
     torch.manual_seed(0)
     truths = [Truth.from_json(json.loads(line)) for line in (corpus / "truth.jsonl").read_text().splitlines()]
     rows = [json.loads(line) for line in (corpus / "planted.jsonl").read_text().splitlines()]
     errors = {(row["image_id"], row["field"]): row for row in rows}
-    grey = np.stack([centre_square(read_grey(corpus / truth.image_id), SIDE) for truth in truths])
+    side = TOWER_SIDE if tower else SIDE
+    grey = np.stack([centre_square(read_grey(corpus / truth.image_id), side) for truth in truths])
     images = ((torch.from_numpy(grey).float() - float(grey.mean())) / float(grey.std()))[:, None]
     answers = Answers(truths)
     order = np.random.default_rng(0).permutation(len(truths))
-    network = Network(answers.logits).to(memory_format=torch.channels_last)
+    network = TaughtTower(tower, answers.logits) if tower else Network(answers.logits)
+    network = network.to(memory_format=torch.channels_last)
     train(network, answers, images, order[held_out:], epochs, progress)
     asked = order[:held_out]
     return judge(network, answers, images[asked], [truths[row] for row in asked], errors)
@@ -282,10 +312,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--tower", help="a ViT of the catalogue instead of the convolutional network")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with show_progress() as progress:
-        judged = measure(arguments.corpus, arguments.epochs, progress=progress)
+        judged = measure(arguments.corpus, arguments.epochs, tower=arguments.tower, progress=progress)
     print(table(judged))
 
 

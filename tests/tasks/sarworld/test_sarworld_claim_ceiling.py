@@ -94,9 +94,10 @@ def test_area_and_precision_are_those_counted_by_hand() -> None:
 
 
 @pytest.mark.slow  # trains a network for an epoch
-def test_a_corpus_is_judged_claim_by_claim(corpus: Path, truths: list[Truth]) -> None:
+@pytest.mark.parametrize("tower", [None, "random-mini"])
+def test_a_corpus_is_judged_claim_by_claim(corpus: Path, tower: str | None) -> None:
     held_out = 9
-    judged = measure(corpus, 1, held_out=held_out)
+    judged = measure(corpus, 1, tower=tower, held_out=held_out)
     errors = [json.loads(line) for line in (corpus / "planted.jsonl").read_text().splitlines()]
     vague = sum(error["kind"] == "vague" for error in errors)
     claims = held_out * len(FIELDS["ship"])
