@@ -8,9 +8,10 @@ images at the resolution of the mini profile, and one logistic regression reads 
 - detection: each token, for whether the centre of a target lies in its patch, and which; average precision, the mean
   over the classes that occur.
 
-`random-mini` is as many models as seeds, so its spread is that of starts. Beside the reading stands how the tokens lie:
-a share of a token's energy that is the same in all of them, and the number of directions that the rest spans.
-Heads that are trained for a few epochs see what is large; a logistic regression on standardised features sees all.
+`random-mini` is as many models as seeds, so its spread is that of starts; `brightness` is no model but mean and spread
+of the pixels of an image and of each patch. Beside a reading stands how the tokens lie: the share of their energy that
+is the same in all of them, and the number of directions that the rest spans. Heads that are trained for a few epochs
+see what is large; a logistic regression on standardised features sees all.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ SIDE = 64
 _MOST_TOKENS = 12_000
 """Training tokens without a target, and tokens of maps: more change no figure by more than 0.5."""
 _BATCH = 64
+_PATCH = 8
+BRIGHTNESS = "brightness"
+"""No model: what a tower must say more than."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -103,6 +107,17 @@ def read(card: ModelCard, images: Sequence[Grey], size: int, *, seed: int) -> Re
             tokens.append(found.tokens.double().numpy())
             side = found.grid.h
     return Read(np.concatenate(pooled), np.concatenate(tokens), side)
+
+
+def read_brightness(images: Sequence[Grey], size: int) -> Read:
+    """Mean and spread of the pixels of an image and of each of its patches, in the place of features."""
+    squares = np.stack([centre_square(image, size) for image in images]).astype(np.float64)
+    side = size // _PATCH
+    patches = squares.reshape(-1, side, _PATCH, side, _PATCH).swapaxes(2, 3).reshape(len(squares), side**2, -1)
+    pooled, tokens = (
+        np.stack([x.mean(axis=-1), x.std(axis=-1)], axis=-1) for x in (squares.reshape(len(squares), -1), patches)
+    )
+    return Read(pooled, tokens, side)
 
 
 def shape_of(tokens: Floats) -> Shape:
@@ -225,7 +240,12 @@ def probe(world: Path, models: Sequence[str], *, seeds: int = 5) -> Iterator[tup
         for model in models:
             readings = []
             for seed in range(seeds if model == SEEDED else 1):
-                train, test = (read(cards[model], images[part], SIDE, seed=seed) for part in ("train", "test"))
+                train, test = (
+                    read_brightness(images[part], SIDE)
+                    if model == BRIGHTNESS
+                    else read(cards[model], images[part], SIDE, seed=seed)
+                    for part in ("train", "test")
+                )
                 readings.append(reading(found, train, test, dataset))
             probed.append(Probed(model, tuple(readings)))
         yield dataset, probed
@@ -237,14 +257,14 @@ def print_probes(
     """The table, and on which data sets each model is above every start from scratch.
 
     Args:
-        models: By default all small models of the catalogue that have tokens.
+        models: By default all small models of the catalogue that have tokens, and `brightness`.
         seeds: Starts from scratch.
         root: A built world; without it that of the cache.
         as_json: Every reading, for programs.
     """
     torch.set_num_threads(1)
     world = root or default_world("mini", 0, workers=2, datasets=DATASETS)
-    wanted = tuple(models or [*RECIPES, SEEDED])
+    wanted = tuple(models or [BRIGHTNESS, *RECIPES, SEEDED])
     table = dict(probe(world, wanted, seeds=seeds))
     if as_json:
         rows = [
@@ -258,7 +278,7 @@ def print_probes(
     for dataset, probed in table.items():
         print(lines_of(dataset, probed))
     for model in wanted:
-        if model != SEEDED:
+        if model not in (SEEDED, BRIGHTNESS):
             held = above_scratch(model, table)
             missing = ", ".join(name for name in table if name not in held)
             print(

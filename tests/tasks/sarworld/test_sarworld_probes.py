@@ -21,6 +21,7 @@ from tests.bench.ladder.probes import (
     cell_targets,
     lines_of,
     read,
+    read_brightness,
     reading,
     shape_of,
 )
@@ -135,6 +136,15 @@ def test_every_start_from_scratch_is_another_tower_and_a_shipped_one_is_not(worl
     shipped = [read(catalog()["klip-mini"], images, 64, seed=seed) for seed in (0, 1)]
     assert np.array_equal(shipped[0].tokens, shipped[1].tokens)
     assert shipped[0].side == 8
+
+
+def test_brightness_is_mean_and_spread_of_each_patch() -> None:
+    image = RNG.integers(0, 256, (16, 16)).astype(np.uint8)
+    found = read_brightness([image], 16)
+    patch = image[:8, 8:].astype(float)
+    assert found.side == 2
+    assert found.tokens[0, 1].tolist() == pytest.approx([patch.mean(), patch.std()])
+    assert found.pooled[0].tolist() == pytest.approx([image.mean(), image.astype(float).std()])
 
 
 def probed(model: str, *values: float) -> Probed:
