@@ -310,10 +310,14 @@ def main() -> None:
     from klip.display import show_progress
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("corpus", type=Path, help="folder of a synthetic corpus, with truth.jsonl and planted.jsonl")
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--tower", help="a ViT of the catalogue instead of the convolutional network")
     arguments = parser.parse_args()
+    if not (arguments.corpus / "truth.jsonl").is_file():
+        parser.error(f"{arguments.corpus} holds no truth.jsonl: give a corpus of the synthetic world")
+    if arguments.tower and arguments.tower not in catalog():
+        parser.error(f"no model {arguments.tower!r} in the catalogue: see `harness list models`")
     torch.set_num_threads(1)
     with show_progress() as progress:
         judged = measure(arguments.corpus, arguments.epochs, tower=arguments.tower, progress=progress)
