@@ -18,7 +18,7 @@ import argparse
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -34,6 +34,7 @@ from adapters.interface import Encoder
 from adapters.load import load
 from adapters.registry import catalog
 from foundation.progress import Progress, silent
+from klip.scio.ranking import area_under_curve
 from tasks.images import centre_square
 from tasks.sarworld.texts.claims import FEATURES, FIELDS, SURROUNDINGS, TRAITS, VAGUE, Claim, claims_of
 from tasks.sarworld.truth import AIRCRAFT_CONTEXTS, QUADRANTS, SHIP_CONTEXTS, Domain, Truth
@@ -247,14 +248,8 @@ def judge(
     return found
 
 
-def area(right: Iterable[float], wrong: Iterable[float]) -> float:
-    """Share of pairs in which the wrong claim is the more doubtful, ties counted half."""
-    from sklearn.metrics import roc_auc_score
-
-    values = [list(right), list(wrong)]
-    if not all(values):
-        return math.nan
-    return float(roc_auc_score([0] * len(values[0]) + [1] * len(values[1]), [*values[0], *values[1]]))
+def _area(right: Sequence[float], wrong: Sequence[float]) -> float:
+    return area_under_curve(np.array(wrong), np.array(right))
 
 
 def precision_at(judged: Sequence[Judged], recall: float) -> float:
@@ -271,15 +266,15 @@ def table(judged: Sequence[Judged]) -> str:
     lines = []
     for name in dict.fromkeys(claim.field for claim in judged):
         parts = [[c.doubt for c in part if c.field == name] for part in (right, wrong)]
-        lines.append(f"  {name:26}{len(parts[1]):6} wrong of {sum(map(len, parts)):6}  AUC {area(*parts):.3f}")
+        lines.append(f"  {name:26}{len(parts[1]):6} wrong of {sum(map(len, parts)):6}  AUC {_area(*parts):.3f}")
     for kind in sorted({claim.kind for claim in wrong if claim.kind}):
         some = [claim for claim in wrong if claim.kind == kind]
         fields = {claim.field for claim in some}
         against = [claim.doubt for claim in right if claim.field in fields]
-        lines.append(f"  {kind:26}{len(some):6} wrong{'':12}  AUC {area(against, [c.doubt for c in some]):.3f}")
+        lines.append(f"  {kind:26}{len(some):6} wrong{'':12}  AUC {_area(against, [c.doubt for c in some]):.3f}")
     lines.append(
         f"  all: base rate {len(wrong) / len(judged):.3f}, "
-        f"AUC {area((c.doubt for c in right), (c.doubt for c in wrong)):.3f}, "
+        f"AUC {_area([c.doubt for c in right], [c.doubt for c in wrong]):.3f}, "
         f"precision at recall {RECALL} {precision_at(judged, RECALL):.3f}"
     )
     return "\n".join(lines)

@@ -50,7 +50,7 @@ SEEDED = "random-mini"
 SIDE = 64
 """Of the images, as in the mini profile."""
 _MOST_TOKENS = 12_000
-"""Training tokens without a target, and tokens of maps: more change no figure by more than 0.5."""
+"""Training tokens without a target, and tokens of maps; enough for a few hundred numbers."""
 _BATCH = 64
 _PATCH = 8
 BRIGHTNESS = "brightness"
@@ -198,13 +198,16 @@ def cell_classes(mask: NDArray[np.uint8], side: int, classes: int) -> Labels:
 def cell_targets(entry: ImageEntry, side: int) -> Labels:
     """For each of `side` x `side` cells 1 + the class of the target whose centre it holds, the last one named; else 0.
 
-    Only square images are meant: the others are cut before a tower sees them.
+    The cells are those of the image's central square, which is what a tower sees; targets beside it are left out.
     """
     cells = np.zeros((side, side), dtype=np.int64)
+    length = min(entry.width, entry.height)
+    left, top = (entry.width - length) / 2, (entry.height - length) / 2
     for box in entry.boxes:
         x, y, width, height = (float(value) for value in box[:4])
-        row, column = ((y + height / 2) / entry.height, (x + width / 2) / entry.width)
-        cells[min(int(row * side), side - 1), min(int(column * side), side - 1)] = 1 + int(box.label)
+        row, column = (y + height / 2 - top) / length * side, (x + width / 2 - left) / length * side
+        if 0 <= row <= side and 0 <= column <= side:
+            cells[min(int(row), side - 1), min(int(column), side - 1)] = 1 + int(box.label)
     return cells.ravel()
 
 

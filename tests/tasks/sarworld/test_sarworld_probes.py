@@ -72,6 +72,15 @@ def test_a_target_lies_in_the_cell_of_its_centre() -> None:
     assert cells.tolist() == [[0, 1], [0, 7]]  # a centre on the border counts to the last cell
 
 
+def test_cells_are_those_of_the_central_square_that_a_tower_sees() -> None:
+    wide: Any = _Image(200, 100, (_Box(60, 10, 10, 10, 0), _Box(0, 0, 20, 20, 1), _Box(130, 70, 10, 10, 2)))
+    assert cell_targets(wide, 2).reshape(2, 2).tolist() == [[1, 0], [0, 3]]  # the second lies beside it
+    grey = np.zeros((100, 200), dtype=np.uint8)
+    grey[:50, 50:100] = 255
+    seen = read_brightness([grey], 16).tokens[0, :, 0].reshape(2, 2)
+    assert seen[0, 0] > 200 and seen[0, 1] < 50 and seen[1].max() < 50
+
+
 def test_tokens_along_one_line_span_one_direction_and_isotropic_ones_all() -> None:
     line = RNG.standard_normal((50, 4, 1)) * np.ones(8)
     assert shape_of(line).directions == pytest.approx(1.0, abs=1e-6)
